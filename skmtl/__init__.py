@@ -1,0 +1,3 @@
+"""Multi-task learning for scikit-learn users."""
+
+__version__ = "0.1.0.dev0"
