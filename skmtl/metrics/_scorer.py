@@ -1,0 +1,269 @@
+"""A scikit-learn scorer with one score per task."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from sklearn import get_config
+from sklearn.exceptions import UndefinedMetricWarning
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import MetadataRequest
+
+from skmtl._table import TargetTable, read_targets
+from skmtl.metrics._named import find_metric
+from skmtl.metrics._task_scores import (
+    check_keys,
+    check_names,
+    classes_of_each,
+    label_columns,
+    metric_of_each,
+    per_task,
+    score_each,
+    weight_of_each,
+)
+
+__all__ = ["TaskScorer", "UndefinedTaskWarning", "make_task_scorer"]
+
+_AVERAGES: dict[str, Callable] = {"mean": np.mean, "median": np.median, "worst": np.min}
+
+
+class UndefinedTaskWarning(UndefinedMetricWarning):
+    """Some tasks have no score in the rows at hand, such as ROC-AUC where only one class was observed."""
+
+
+def make_task_scorer(metric, average="mean", undefined="skip"):
+    """Make a scorer that scores every task on its observed labels.
+
+    Give it as ``scoring`` to `GridSearchCV`, `cross_validate` or `permutation_importance`: ``cv_results_`` then has
+    one ``mean_test_<task>`` per task and ``mean_test_average``, and ``refit="average"`` chooses by the average.
+
+    Parameters
+    ----------
+    metric : str, callable or dict
+        One metric for all tasks, or a dict with the metric of each task, by task name. Greater is always better in
+        a scorer, so a loss given by its plain name is negated: ``"log_loss"`` and ``"neg_log_loss"`` are the same.
+
+        * of predicted classes: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"`` (of the second of two classes),
+          ``"f1_macro"``;
+        * of probabilities: ``"roc_auc"`` and ``"average_precision"`` (of the second of two classes; of more classes
+          the mean over the classes present, each against the rest), ``"log_loss"`` (nats; classes that are absent
+          from the scored rows do no harm);
+        * of numbers: ``"r2"``, ``"explained_variance"``, ``"mean_absolute_error"``, ``"mean_squared_error"``,
+          ``"root_mean_squared_error"``, ``"rrmse"`` (the root mean squared error over that of predicting the mean of
+          the scored labels) and the same losses as ``"neg_..."``;
+        * a function ``f(y_true, y_pred) -> float``, greater being better. It sees one task's observed labels and
+          predicted labels, shape (n_observed,), and also ``sample_weight`` if it has such a parameter.
+    average : {"mean", "median", "worst"}, array of shape (n_tasks,) or dict, default="mean"
+        How the tasks' scores become ``"average"``: ``"worst"`` is the smallest score; an array or a dict by task name
+        holds the weights (>= 0) of a weighted mean. Undefined tasks are left out.
+    undefined : {"skip", "raise"}, default="skip"
+        What a task without a score does (no observed label; one class for ``"roc_auc"``; fewer than two labels for
+        ``"r2"``): ``"skip"`` gives it NaN and one `UndefinedTaskWarning` counts such tasks; ``"raise"`` raises
+        ValueError.
+
+    Returns
+    -------
+    TaskScorer
+        A callable ``scorer(estimator, X, y, sample_weight=None)`` returning a dict of floats: one score per task name
+        and ``"average"``. `sample_weight` has shape (n_samples,) or (n_samples, n_tasks). It can be pickled, and
+        takes part in metadata routing through ``set_score_request(sample_weight=True)``.
+
+    Raises
+    ------
+    ValueError
+        If a metric, `average` or `undefined` is unknown.
+
+    Notes
+    -----
+    Task names come from the estimator's ``task_names_`` (of the last step of a pipeline), else from the columns of a
+    DataFrame `y`, else they are ``"0"``, ``"1"``, ...
+
+    References
+    ----------
+    .. [1] E. Spyromitros-Xioufis, G. Tsoumakas, W. Groves and I. Vlahavas, "Multi-target regression via input space
+       expansion: treating targets as inputs", Machine Learning 104, 2016 (the relative root mean squared error).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from skmtl.metrics import make_task_scorer
+    >>> X, y = np.zeros((4, 1)), np.array([[1.0, 3.0], [3.0, 5.0], [2.0, 7.0], [2.0, 9.0]])
+    >>> regressor = DummyRegressor().fit(X, y)
+    >>> y[3, 1] = np.nan  # a missing label is skipped
+    >>> make_task_scorer("mean_absolute_error")(regressor, X, y)
+    {'0': -0.5, '1': -1.666..., 'average': -1.083...}
+    """
+    for one in metric.values() if isinstance(metric, Mapping) else [metric]:
+        find_metric(one)
+    if isinstance(average, str) and average not in _AVERAGES:
+        raise ValueError(f"Unknown average {average!r}. Known: {', '.join(_AVERAGES)}, an array or a dict of weights.")
+    if undefined not in ("skip", "raise"):
+        raise ValueError(f"undefined must be 'skip' or 'raise'. Found {undefined!r}.")
+    return TaskScorer(metric, average, undefined)
+
+
+class TaskScorer:
+    """A scorer with one score per task; made by `make_task_scorer`, where its use is described.
+
+    Parameters
+    ----------
+    metric : str, callable or dict
+        See `make_task_scorer`.
+    average : str, array or dict
+        See `make_task_scorer`.
+    undefined : {"skip", "raise"}
+        See `make_task_scorer`.
+    """
+
+    def __init__(self, metric, average, undefined):
+        self.metric = metric
+        self.average = average
+        self.undefined = undefined
+
+    def __repr__(self):
+        metric = getattr(self.metric, "__name__", repr(self.metric)) if callable(self.metric) else repr(self.metric)
+        return f"make_task_scorer({metric}, average={self.average!r}, undefined={self.undefined!r})"
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        """Score every task.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator.
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            True labels; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Row weights; a row of weight 0 counts as missing.
+
+        Returns
+        -------
+        dict
+            One float per task name, and ``"average"``.
+        """
+        scores = self.score_tasks(estimator, X, y, sample_weight)
+        if "average" in scores:
+            raise ValueError("No task may be called 'average': the scorer needs that name. Rename the column of y.")
+        missing = [name for name, score in scores.items() if np.isnan(score)]
+        if missing:
+            self._tell_undefined(missing, len(scores))
+        return scores | {"average": _average(self.average, scores)}
+
+    def score_tasks(self, estimator, X, y, sample_weight=None):
+        """Return the scores alone, without average or warning: NaN where a task is undefined.
+
+        Parameters
+        ----------
+        estimator : object
+            A fitted estimator.
+        X : array-like of shape (n_samples, n_features)
+            Rows to score.
+        y : array-like of shape (n_samples,) or (n_samples, n_tasks)
+            True labels; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Row weights.
+
+        Returns
+        -------
+        dict
+            One float per task name; greater is better.
+        """
+        table = read_targets(y)
+        names = _fitted_task_names(estimator, table)
+        metrics = metric_of_each(self.metric, names)
+        outputs = _ask(estimator, X, {metric.reads for metric in metrics}, table.n_columns)
+        predictions = [outputs[metric.reads == "probabilities"][t] for t, metric in enumerate(metrics)]
+        classes = classes_of_each(getattr(estimator, "classes_", None), names)
+        scores = score_each(metrics, names, table, predictions, weight_of_each(sample_weight, table), classes)
+        return {
+            name: -score if metric.is_loss else score
+            for (name, score), metric in zip(scores.items(), metrics, strict=True)
+        }
+
+    def set_score_request(self, *, sample_weight=None):
+        """Say whether this scorer wants `sample_weight` when metadata routing is enabled.
+
+        Parameters
+        ----------
+        sample_weight : bool, str or None, default=None
+            True: it is passed; False: it is not; None: passing it is an error; str: it is passed under this name.
+
+        Returns
+        -------
+        TaskScorer
+            The scorer itself.
+
+        Raises
+        ------
+        RuntimeError
+            If metadata routing is not enabled.
+        """
+        if not get_config()["enable_metadata_routing"]:
+            raise RuntimeError(
+                "set_score_request works only with metadata routing. Enable it: "
+                "sklearn.set_config(enable_metadata_routing=True)."
+            )
+        self._sample_weight_request = sample_weight
+        return self
+
+    def get_metadata_routing(self):
+        """Return what this scorer asks of metadata routing.
+
+        Returns
+        -------
+        MetadataRequest
+            The request.
+        """
+        request = MetadataRequest(owner=self)
+        request.score.add_request(param="sample_weight", alias=getattr(self, "_sample_weight_request", None))
+        return request
+
+    def _tell_undefined(self, missing: list[str], n_tasks: int):
+        listed = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        text = f"{len(missing)} of {n_tasks} tasks are undefined in the scored rows: {listed}."
+        hint = "They lack observed labels or classes there"
+        if self.undefined == "raise":
+            raise ValueError(f"{text} {hint}: stratify with MultiTaskKFold, use fewer folds, or undefined='skip'.")
+        warnings.warn(f"{text} {hint}, and are left out of the average.", UndefinedTaskWarning, stacklevel=3)
+
+
+def _ask(estimator, X, reads: set[str], n_tasks: int) -> dict[bool, list]:
+    """Return the estimator's answers per task: of predict under False, of predict_proba under True."""
+    outputs = {}
+    if reads - {"probabilities"}:
+        outputs[False] = label_columns(estimator.predict(X), n_tasks)
+    if "probabilities" in reads:
+        outputs[True] = per_task(estimator.predict_proba(X), n_tasks, "predict_proba")
+    return outputs
+
+
+def _fitted_task_names(estimator, table: TargetTable) -> list[str]:
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last[-1]
+    last = getattr(last, "best_estimator_", last)
+    return check_names(list(getattr(last, "task_names_", table.task_names())), table)
+
+
+def _average(average, scores: dict[str, float]) -> float:
+    values = np.array(list(scores.values()))
+    defined = ~np.isnan(values)
+    if isinstance(average, str):
+        return float(_AVERAGES[average](values[defined])) if defined.any() else np.nan
+    weights = _average_weights(average, list(scores))
+    total = weights[defined].sum()
+    return float(weights[defined] @ values[defined] / total) if total > 0 else np.nan
+
+
+def _average_weights(average, names: list[str]) -> np.ndarray:
+    if isinstance(average, Mapping):
+        average = [average[name] for name in check_keys(average, names, "average")]
+    weights = np.asarray(average, dtype=np.float64)
+    if weights.shape != (len(names),) or not (np.isfinite(weights).all() and (weights >= 0).all()):
+        raise ValueError(f"average must hold {len(names)} weights >= 0, one per task. Found {average!r}.")
+    return weights
