@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmtl.datasets._table_file import as_bunch, read_rows
+from ._table_file import as_bunch, read_rows
 
 _NUMERIC = ("age", "wage_per_hour", "capital_gains", "capital_losses", "stock_dividends", "num_emp", "weeks_worked")
 _TARGETS = ["income_50k", "never_married"]

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skmtl.datasets._table_file import as_bunch, read_rows
+from ._table_file import as_bunch, read_rows
 
 _TARGETS = ["heating_load", "cooling_load"]
 

@@ -1,0 +1,55 @@
+"""Sphinx configuration. Nothing is fetched from the network."""
+
+import os
+import warnings
+
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import skmtl
+
+project = "skmtl"
+author = "the skmtl developers"
+copyright = "the skmtl developers"
+version = release = skmtl.__version__
+
+extensions = [
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+    "numpydoc",
+    "sphinx_gallery.gen_gallery",
+]
+exclude_patterns = ["_build", "_templates", "**/GALLERY_HEADER.rst"]
+templates_path = ["_templates"]
+default_role = "code"
+nitpicky = False
+
+autosummary_generate = True
+autodoc_typehints = "none"  # the docstrings tell types and shapes
+numpydoc_show_class_members = False  # the class template lists them
+numpydoc_xref_param_type = False
+
+sphinx_gallery_conf = {
+    "examples_dirs": ["../examples"],
+    "gallery_dirs": ["gallery"],
+    "filename_pattern": r"[/\\]\d{4}_\w+\.py$",
+    "within_subsection_order": "FileNameSortKey",
+    "download_all_examples": False,
+    "show_memory": False,
+    "show_signature": False,
+    "abort_on_example_error": True,
+    "reset_modules": ("matplotlib",),
+    "copyfile_regex": r"GALLERY_HEADER\.rst",
+}
+warnings.filterwarnings("error", module="skmtl")  # in the examples
+
+html_theme = "pydata_sphinx_theme"
+html_title = "skmtl"
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": False,
+    "secondary_sidebar_items": ["page-toc"],
+    "show_prev_next": False,
+}
+html_sidebars = {"index": [], "install": [], "changelog": []}
