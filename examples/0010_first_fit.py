@@ -1,0 +1,79 @@
+"""
+How do I fit my first multi-task network?
+=========================================
+
+Twice, on real data that comes with the package: two loads of a building (regression), and two facts about a person
+(classification) from a table of mostly nominal columns in which half of the income labels are missing.
+"""
+
+# %%
+# Regression: heating and cooling load
+# ------------------------------------
+# One network with one trunk (``sharing="hard"``) predicts both loads. Scale the features, as for every neural network;
+# the targets are scaled inside, and predictions come back in their units.
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.compose import make_column_selector, make_column_transformer
+from sklearn.metrics import RocCurveDisplay
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.datasets import load_census, load_energy
+from skmtl.metrics import make_task_scorer
+
+buildings, loads = load_energy(return_X_y=True, as_frame=True)
+X_train, X_test, y_train, y_test = train_test_split(buildings, loads, random_state=0)
+
+energy = make_pipeline(StandardScaler(), MultiTaskRegressor(sharing="hard", max_epochs=300, random_state=0))
+energy.fit(X_train, y_train)
+predicted = energy.predict(X_test)
+
+print("Energy: R2 on held-out buildings")
+for task, score in make_task_scorer("r2")(energy, X_test, y_test).items():
+    print(f"  {task:14s} {score:.3f}")
+
+# %%
+# Classification: income and marital status, half of the income labels missing
+# ----------------------------------------------------------------------------
+# A missing label is NaN (or None, or NA) in ``y``. Rows without an income label still train the trunk through their
+# other label. Nominal columns are one-hot encoded by an ordinary ColumnTransformer.
+
+census = load_census(as_frame=True)
+persons, persons_test, labels, labels_test = train_test_split(census.data, census.target, random_state=0)
+labels = labels.astype(float)
+labels.loc[np.random.default_rng(0).random(len(labels)) < 0.5, "income_50k"] = np.nan
+
+encoder = make_column_transformer(
+    (OneHotEncoder(handle_unknown="ignore", sparse_output=False), make_column_selector(dtype_include="category")),
+    remainder=StandardScaler(),
+)
+who = make_pipeline(encoder, MultiTaskClassifier(sharing="hard", max_epochs=10, random_state=0))
+who.fit(persons, labels)
+
+print(f"\nCensus: {labels['income_50k'].isna().mean():.0%} of the income labels missing; ROC-AUC on held-out persons")
+for task, score in make_task_scorer("roc_auc")(who, persons_test, labels_test).items():
+    print(f"  {task:14s} {score:.3f}")
+
+# %%
+# The figure
+# ----------
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
+for t, task in enumerate(y_test):
+    left.scatter(y_test[task], predicted[:, t], s=12, alpha=0.7, label=task.replace("_", " "))
+left.axline((25, 25), slope=1, color="black", lw=0.8)
+left.set(xlabel="measured", ylabel="predicted", title="Energy: held-out buildings")
+left.legend()
+for task, probability in zip(census.target_names, who.predict_proba(persons_test), strict=True):
+    RocCurveDisplay.from_predictions(labels_test[task], probability[:, 1], name=task, ax=right, plot_chance_level=False)
+right.set(title="Census: held-out persons")
+
+path = Path(__file__).parent / "figures" / "0010_first_fit.png"
+path.parent.mkdir(exist_ok=True)
+figure.savefig(path, dpi=120)
+print(f"\nFigure: {path.relative_to(Path(__file__).parents[1])}")
