@@ -3,8 +3,8 @@ Which sharing, and how much of it?
 ==================================
 
 That is a question for cross-validation. `GridSearchCV` searches over strategies and, for soft sharing, over the
-strength of the penalty, `sharing_lambda`. Twelve tasks in three groups: within a group they are related, between groups they are
-not, and 40 % of the labels are missing.
+strength of the penalty, `sharing_lambda`. Twelve tasks in three groups: within a group they are related, between groups
+they are not, and 40 % of the labels are missing.
 """
 
 # %%
