@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 __all__ = ["assign_parts", "is_continuous", "label_codes"]
 
@@ -17,7 +18,7 @@ __all__ = ["assign_parts", "is_continuous", "label_codes"]
 _DONORS, _PARTNERS, _PASSES = 16, 512, 3
 
 
-def assign_parts(codes: np.ndarray, proportions: Sequence[float], rng: Any = None) -> np.ndarray:
+def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> np.ndarray:
     """Divide rows into parts in which every class of every task, and every task's labels, keep their share.
 
     Sizes are exact (rounded shares of the rows). A class with at least as many rows as there are parts reaches every

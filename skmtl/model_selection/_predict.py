@@ -1,0 +1,128 @@
+"""Out-of-fold predictions that keep missing labels missing."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn import get_config
+from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import _num_samples
+
+from skmtl._table import TargetTable, read_targets
+from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
+from skmtl.tasks import sorted_classes
+
+__all__ = ["cross_val_predict"]
+
+_METHODS = ("predict", "predict_proba")
+
+
+def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None, params=None):
+    """Predict every row with a model that was not fitted on it.
+
+    scikit-learn's function of this name encodes the labels of a 2-D `y` before it fits, so that NaN becomes a class.
+    Here `y` reaches the estimator as it was given, rows of it only, and missing labels stay missing.
+
+    Parameters
+    ----------
+    estimator : estimator
+        It is cloned for each fold.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Rows to fit and predict.
+    y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+        Targets, with missing labels if the estimator takes them.
+    cv : int, splitter or iterable of (train, test), default=None
+        An integer k is ``MultiTaskKFold(k, random_state=0)``, None is 5. Each row must be tested exactly once.
+    method : {"predict", "predict_proba"}, default="predict"
+        What is asked of each model.
+    n_jobs : int, default=None
+        Folds fitted at the same time, as in joblib.
+    params : dict, default=None
+        Parameters of ``fit``; those with one entry per row, such as ``sample_weight``, are split with the rows. With
+        metadata routing enabled they go where they are requested: to ``fit`` and to the splitter.
+
+    Returns
+    -------
+    array or list of arrays
+        ``"predict"``: shape (n_samples,) or (n_samples, n_tasks), as the estimator gives it. ``"predict_proba"``: shape
+        (n_samples, n_classes) for 1-D `y`, else a list with one such array per task. Columns are the sorted classes
+        of the whole `y`; a class that a fold's training rows lack has probability 0 in that fold.
+
+    Raises
+    ------
+    ValueError
+        If `method` is unknown, X and y differ in length, or `cv` does not test each row exactly once.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from skmtl.model_selection import cross_val_predict
+    >>> X, y = np.zeros((4, 1)), np.array([1.0, 2.0, 3.0, 4.0])
+    >>> folds = [([2, 3], [0, 1]), ([0, 1], [2, 3])]
+    >>> cross_val_predict(DummyRegressor(), X, y, cv=folds)
+    array([3.5, 3.5, 1.5, 1.5])
+    """
+    if method not in _METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}. Found {method!r}.")
+    check_same_length(X, y)
+    splitter = as_splitter(cv)
+    fit_params, split_params = _routed(estimator, splitter, params or {})
+    splits = list(splitter.split(X, y, **split_params))
+    _check_partition([test for _, test in splits], _num_samples(X))
+    answers = Parallel(n_jobs=n_jobs)(
+        delayed(_answer)(estimator, X, y, train, test, method, fit_params) for train, test in splits
+    )
+    tests = [test for _, test in splits]
+    if method == "predict":
+        return _join_labels([labels for labels, _ in answers], tests)
+    return _join_probabilities(answers, tests, read_targets(y))
+
+
+def _routed(estimator, splitter, params: dict) -> tuple[dict, dict]:
+    """Return the parameters of fit and those of the splitter."""
+    if not get_config()["enable_metadata_routing"]:
+        return params, {}
+    router = MetadataRouter(owner="cross_val_predict")
+    router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
+    router.add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))
+    routed = process_routing(router, "fit", **params)
+    return routed.estimator.fit, routed.splitter.split
+
+
+def _answer(estimator, X, y, train, test, method: str, params: dict):
+    """Return a fold's answer, and the classes its model knows."""
+    model = fit_rows(estimator, X, y, train, params)
+    answer = getattr(model, method)(take_rows(X, test))
+    return answer, (model.classes_ if method == "predict_proba" else None)
+
+
+def _check_partition(tests: list, n_samples: int) -> None:
+    times = np.bincount(np.concatenate(tests), minlength=n_samples)
+    if len(times) > n_samples or (times != 1).any():
+        raise ValueError(
+            "cross_val_predict only works for partitions: every row must be tested exactly once. "
+            f"Found {int((times == 0).sum())} rows never tested and {int((times > 1).sum())} tested more than once."
+        )
+
+
+def _join_labels(labels: list, tests: list) -> np.ndarray:
+    return np.concatenate([np.asarray(fold) for fold in labels])[np.argsort(np.concatenate(tests))]
+
+
+def _join_probabilities(answers: list, tests: list, table: TargetTable):
+    """Return one array per task whose columns are the classes of the whole y."""
+    joined = []
+    for t in range(table.n_columns):
+        classes = sorted_classes(table.columns[t][table.observed[:, t]])
+        column = {label: c for c, label in enumerate(classes.tolist())}
+        proba = np.zeros((len(table), len(column)), dtype=np.asarray(_of_task(answers[0][0], t)).dtype)
+        for (fold_proba, fold_classes), test in zip(answers, tests, strict=True):
+            known = [column[label] for label in np.asarray(_of_task(fold_classes, t), dtype=object).tolist()]
+            proba[np.ix_(test, known)] = _of_task(fold_proba, t)
+        joined.append(proba)
+    return joined if table.ndim == 2 else joined[0]
+
+
+def _of_task(values, t: int):
+    return values[t] if isinstance(values, (list, tuple)) else values

@@ -1,0 +1,125 @@
+"""MultiTaskKFold is a splitter like scikit-learn's, for tables of targets with missing labels."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from sklearn.base import clone
+from sklearn.dummy import DummyRegressor
+from sklearn.model_selection import GridSearchCV, cross_validate
+
+from skmtl.metrics import make_task_scorer
+from skmtl.model_selection import MultiTaskKFold
+from tests.model_selection._stand_in import MeanSlopes, Trees
+
+
+def _table(n=90, seed=0):
+    rng = np.random.default_rng(seed)
+    y = pd.DataFrame({"kind": rng.choice(["a", "b", "c"], n, p=[0.8, 0.1, 0.1]), "mass": rng.lognormal(size=n)})
+    y.loc[rng.random(n) < 0.3, "mass"] = np.nan
+    y.loc[rng.random(n) < 0.3, "kind"] = None
+    return rng.normal(size=(n, 2)), y
+
+
+CONTAINERS = {
+    "pandas": lambda y: y,
+    "polars": lambda y: pl.from_pandas(y),
+    "objects": lambda y: y.to_numpy(dtype=object),
+    "list": lambda y: y.to_numpy(dtype=object).tolist(),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_folds_partition_the_rows_and_keep_classes_labels_and_quantiles(container):
+    X, y = _table()
+    folds = list(MultiTaskKFold(5, random_state=0).split(X, CONTAINERS[container](y)))
+    np.testing.assert_array_equal(np.sort(np.concatenate([test for _, test in folds])), np.arange(90))
+    low = y["mass"] <= y["mass"].quantile(0.4)
+    for train, test in folds:
+        np.testing.assert_array_equal(np.sort(np.r_[train, test]), np.arange(90))
+        assert len(test) == 18
+        for members in (*(y["kind"] == c for c in "abc"), y["kind"].notna(), y["mass"].notna(), low):
+            assert abs(members.iloc[test].sum() - members.sum() / 5) < 2
+
+
+@pytest.mark.parametrize(
+    "y", [np.repeat([0, 1], [10, 40]), np.repeat(["no", "yes"], [10, 40]), [True] * 10 + [False] * 40]
+)
+def test_one_target(y):
+    for _, test in MultiTaskKFold(5, random_state=1).split(np.zeros(50), y):
+        assert sum(np.asarray(y)[test] == np.asarray(y)[0]) == 2
+
+
+def test_a_continuous_target_is_divided_at_its_quantiles():
+    y = np.random.default_rng(0).lognormal(size=100)
+    rank = y.argsort().argsort()
+    for _, test in MultiTaskKFold(5, random_state=0, n_bins=10).split(y, y):
+        np.testing.assert_array_equal(np.bincount(rank[test] // 10), [2] * 10)
+
+
+def test_seeds_and_order():
+    X, y = _table()
+
+    def folds(**kw):
+        return np.concatenate([test for _, test in MultiTaskKFold(3, **kw).split(X, y)]).tolist()
+
+    assert folds(random_state=0) == folds(random_state=0) != folds(random_state=1)
+    assert folds(shuffle=False) == folds(shuffle=False)
+    assert folds() != folds()
+
+
+def test_it_is_a_scikit_learn_splitter():
+    splitter = MultiTaskKFold(4, random_state=3)
+    assert repr(splitter) == "MultiTaskKFold(n_bins=5, n_splits=4, random_state=3, shuffle=True)"
+    assert splitter.get_n_splits() == splitter.get_n_splits(None, None, None) == 4
+    assert repr(clone(splitter, safe=False)) == repr(splitter)
+
+
+def test_grid_search_over_a_classifier_with_missing_labels():
+    X, y = _table()
+    y["mass"] = (y["mass"] > 1).astype(float).where(y["mass"].notna())
+    search = GridSearchCV(
+        Trees(),
+        {"sharing": ["hard", "independent"]},
+        cv=MultiTaskKFold(3, random_state=0),
+        scoring=make_task_scorer("accuracy"),
+        refit="average",
+    ).fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_kind"]).all()
+    with pytest.raises((TypeError, ValueError), match=r"NaN|not supported"):  # what an integer cv does
+        clone(search).set_params(cv=3).fit(X, y)
+
+
+def test_cross_validate_a_regressor_with_missing_labels():
+    X, y = _table()
+    scores = cross_validate(MeanSlopes(), X, y[["mass"]], cv=MultiTaskKFold(4), scoring=make_task_scorer("rrmse"))
+    assert np.isfinite(scores["test_mass"]).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: MultiTaskKFold(1), "n_splits must be a whole number >= 2. Found 1"),
+        (lambda: MultiTaskKFold(2.5), "n_splits must be a whole number >= 2. Found 2.5"),
+        (lambda: MultiTaskKFold(n_bins=0), "n_bins must be a whole number >= 1. Found 0"),
+        (lambda: MultiTaskKFold(shuffle=False, random_state=0), "random_state has no effect"),
+        (lambda: list(MultiTaskKFold(3).split(np.zeros(9))), "y must be given"),
+        (lambda: list(MultiTaskKFold(4).split(np.zeros(3), np.zeros(3))), "n_splits=4 greater than.*n_samples=3"),
+        (lambda: list(MultiTaskKFold(2).split(np.zeros(3), np.zeros(4))), "inconsistent numbers of samples"),
+    ],
+)
+def test_bad_input(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_groups_are_ignored_aloud():
+    with pytest.warns(UserWarning, match="groups parameter is ignored"):
+        list(MultiTaskKFold(2).split(np.zeros(4), np.zeros(4), groups=np.arange(4)))
+
+
+def test_estimators_that_refuse_missing_labels_can_use_it_too():
+    X, y = _table()
+    y = y[["mass"]].fillna(0.0)
+    ours = cross_validate(DummyRegressor(), X, y, cv=MultiTaskKFold(3, random_state=0))
+    assert np.isfinite(ours["test_score"]).all()
