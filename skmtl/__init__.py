@@ -1,3 +1,20 @@
-"""Multi-task learning for scikit-learn users."""
+"""Multi-task learning for scikit-learn users.
 
+===================  =========================================================================
+`classifier`         `MultiTaskClassifier`
+`regressor`          `MultiTaskRegressor`
+`tasks`              what is predicted: task kinds and their losses
+`sharing`            how parameters are shared: hard, soft, attention, independent
+`weighting`          how task losses become one update
+`training`           the training loop: skorch's frame around a step of our own
+`model_selection`    splitters, cross-validated prediction, did sharing help
+`metrics`            scorers per task that skip missing labels
+`datasets`           small real data and generators with known task relations
+===================  =========================================================================
+"""
+
+from skmtl.classifier import MultiTaskClassifier
+from skmtl.regressor import MultiTaskRegressor
+
+__all__ = ["MultiTaskClassifier", "MultiTaskRegressor"]
 __version__ = "0.1.0.dev0"

@@ -1,0 +1,480 @@
+"""Fit and predict, told once from top to bottom; the public estimators say only what their targets are."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skmtl._network import NetworkPlan, in_chunks
+from skmtl._stratify import assign_parts, label_codes
+from skmtl._table import TargetTable
+from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
+from skmtl.metrics import task_scores
+from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
+from skmtl.tasks import TaskLayout
+from skmtl.training import OPTIMIZERS, TensorData, TrainingRun, train
+from skmtl.weighting import WEIGHTINGS, Weighting
+
+
+def _attends(estimator) -> bool:
+    """Say whether the fitted strategy has attention weights."""
+    check_is_fitted(estimator)
+    if not hasattr(estimator.network_.trunk, "attention_weights"):
+        raise AttributeError(f"sharing={estimator.sharing!r} has no attention weights; sharing='attention' has.")
+    return True
+
+
+class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
+    """Everything that the estimators share: the way from X and y to a trained network, and from it to predictions.
+
+    A subclass says how targets become numbers and come back: `_learn_targets`, `_encode`, `_decode`.
+    """
+
+    _metric: str  # what `score` averages over tasks
+
+    _parameter_constraints = {
+        "sharing": [StrOptions(set(STRATEGIES)), Sharing],
+        "sharing_lambda": [Interval(Real, 0, None, closed="left")],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "head_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
+        "task_weights": ["array-like", dict, None],
+        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+        "lr": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str, torch.device],
+        "dtype": [StrOptions({"auto", "float32", "float64"})],
+        "warm_start": ["boolean"],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    # ---- fit ----------------------------------------------------------------------------------------------------
+
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+        """Fit the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features, finite. Networks learn best from standardised ones.
+        y : array-like, DataFrame or Series of shape (n_samples,) or (n_samples, n_tasks)
+            Targets. NaN, None and NA are missing.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weight of each row, or of each label; >= 0.
+        X_val, y_val : array-like, default=None
+            A validation set of your own, for `early_stopping` and for the validation loss in ``history_``.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator. A fit that fails leaves an earlier fit as it was.
+
+        Raises
+        ------
+        ValueError
+            If a parameter, X, y or a weight is not what it must be; the message names the task or the parameter.
+        """
+        with _all_or_nothing(self):
+            earlier = self._earlier() if self.warm_start else None
+            return self._fit(X, y, sample_weight, X_val, y_val, earlier, self.max_epochs)
+
+    def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs):
+        self._check_parameters()
+        if y is None:
+            validate_data(self, X, y)  # raises scikit-learn's own message
+        X = check_features(self, X, self._input_dtypes() if earlier is None else self._numpy_dtype, earlier is None)
+        table = check_targets(y, X)
+        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, X))
+        if earlier is None:
+            self._numpy_dtype = X.dtype
+            self._learn_names(table)
+            layout = self._learn_targets(table, weight)
+            self._plan = self._make_plan(layout)
+        else:
+            self._check_same_tasks(table)
+        data = self._to_tensors(X, table, weight)
+        data, valid = self._split(data, table, X_val, y_val)
+        net = train(self._training_run(earlier, max_epochs), data, valid)
+        self._keep(net, earlier)
+        return self
+
+    def _check_parameters(self) -> None:
+        self._validate_params()
+        if not np.isfinite(self.sharing_lambda):
+            raise ValueError(f"sharing_lambda must be finite and >= 0. Found {self.sharing_lambda!r}.")
+        try:
+            torch.device("cpu" if self.device == "auto" else self.device)
+        except RuntimeError as error:
+            raise ValueError(f"device must be 'auto' or a torch device. Found {self.device!r}: {error}") from error
+
+    def _make_plan(self, layout: TaskLayout) -> NetworkPlan:
+        sharing = STRATEGIES[self.sharing]() if isinstance(self.sharing, str) else clone(self.sharing)
+        return NetworkPlan(
+            sharing=sharing,
+            layout=layout,
+            n_features=self.n_features_in_,
+            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
+            head_layer_sizes=check_layer_sizes(self.head_layer_sizes, "head_layer_sizes"),
+            activation=self.activation,
+            dropout=float(self.dropout),
+        )
+
+    def _training_run(self, earlier, max_epochs: int) -> TrainingRun:
+        order = self._plan.layout.order
+        weights = check_task_weights(self.task_weights, self.task_names_)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        return TrainingRun(
+            plan=self._plan,
+            dtype=self._torch_dtype,
+            device=self._torch_device(),
+            seed=seed if earlier is None else seed + self.n_iter_,
+            task_names=[self.task_names_[t] for t in order],
+            task_weights=None if weights is None else weights[order],
+            weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
+            sharing_lambda=self.sharing_lambda,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            batch_size=self.batch_size,
+            max_epochs=max_epochs,
+            patience=self.n_iter_no_change if self.early_stopping else None,
+            tol=self.tol,
+            callbacks=self.callbacks or (),
+            verbose=self.verbose,
+            earlier=earlier,
+        )
+
+    def _keep(self, net, earlier) -> None:
+        """Take the trained net and its history."""
+        before = self.history_ if earlier is not None else []
+        self.net_, self.network_ = net, net.module_.eval()
+        self.history_ = before + _history(net, self._plan.layout.places, len(before))
+        self.n_iter_ = len(self.history_)
+        if net.interrupted_:
+            warnings.warn(
+                f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
+                f"The estimator keeps what it has learned so far.",
+                stacklevel=4,
+            )
+
+    # ---- going on from an earlier fit ---------------------------------------------------------------------------
+
+    def _earlier(self):
+        """Return the net, or after loading from a file the network, of an earlier fit; None if there is none."""
+        return self.__dict__.get("net_", self.__dict__.get("network_"))
+
+    def _partial_fit(self, X, y, sample_weight):
+        if self.early_stopping:
+            raise ValueError("partial_fit makes one pass over the rows it is given; set early_stopping=False for it.")
+        with _all_or_nothing(self):
+            return self._fit(X, y, sample_weight, None, None, self._earlier(), 1)
+
+    def _check_same_tasks(self, table: TargetTable) -> None:
+        if table.n_columns != self.n_tasks_:
+            raise ValueError(f"The earlier fit had {self.n_tasks_} tasks {self.task_names_}. Found {table.n_columns}.")
+        plan = self._make_plan(self._plan.layout)
+        if plan.architecture() != self._plan.architecture():
+            raise ValueError(
+                f"Going on from an earlier fit needs the same architecture. It was {self._plan.architecture()}, "
+                f"now it is {plan.architecture()}. Fit anew with warm_start=False."
+            )
+
+    # ---- data ---------------------------------------------------------------------------------------------------
+
+    def _learn_names(self, table: TargetTable) -> None:
+        self.task_names_ = table.task_names()
+        self.n_tasks_ = table.n_columns
+        self._target_ndim, self._target_dtype = table.ndim, table.dtype
+
+    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray | None:
+        """Return the label weights; a classifier multiplies them by its class weights."""
+        return weight
+
+    def _to_tensors(self, X: np.ndarray, table: TargetTable, weight: np.ndarray | None) -> TensorData:
+        """Return rows with encoded targets, in the network's task order and precision."""
+        order = self._plan.layout.order
+        place = {"dtype": self._torch_dtype, "device": self._torch_device()}
+        y = torch.as_tensor(self._encode(table)[:, order], **place)
+        rows = None
+        if weight is not None:
+            used = (weight > 0).any(axis=1)
+            rows = None if used.all() else torch.as_tensor(np.flatnonzero(used), device=place["device"])
+            weight = torch.as_tensor(weight[:, order], **place)
+        return TensorData(torch.as_tensor(X if X.flags.writeable else X.copy(), **place), y, weight, rows)
+
+    def _split(self, data: TensorData, table: TargetTable, X_val, y_val) -> tuple[TensorData, TensorData | None]:
+        """Return the rows to learn from and those to validate on, if any."""
+        if (X_val is None) != (y_val is None):
+            raise ValueError("X_val and y_val must be given together. Found only one of them.")
+        if X_val is not None:
+            X_val = check_features(self, X_val, self._input_dtypes(), reset=False)
+            held_out = check_targets(y_val, X_val, "y_val")
+            if held_out.n_columns != self.n_tasks_:
+                raise ValueError(f"y_val must have {self.n_tasks_} columns, as y. Found {held_out.n_columns}.")
+            return data, self._to_tensors(X_val, held_out, check_label_weights(None, held_out, X_val))
+        if not self.early_stopping:
+            return data, None
+        rows = np.arange(len(table)) if data.rows is None else data.rows.cpu().numpy()
+        codes = label_codes(table.columns, table.observed)[rows]
+        shares = (1.0 - self.validation_fraction, self.validation_fraction)
+        part = assign_parts(codes, shares, check_random_state(self.random_state))
+        if not (part == 1).any() or not (part == 0).any():
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(rows)} rows leaves an empty training or "
+                f"validation set. Give more rows or another fraction."
+            )
+        return tuple(
+            TensorData(data.X, data.y, data.weight, torch.as_tensor(rows[part == k], device=data.X.device))
+            for k in (0, 1)
+        )
+
+    def _torch_device(self) -> torch.device:
+        if self.device == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device(self.device)
+
+    def _input_dtypes(self):
+        """Return the numpy types that X may have: what is not among them becomes the first."""
+        if self.dtype != "auto":
+            return np.dtype(self.dtype)
+        return np.float32 if self._torch_device().type != "cpu" else (np.float64, np.float32)
+
+    # ---- predict ------------------------------------------------------------------------------------------------
+
+    def _raw(self, X) -> np.ndarray:
+        """Return raw outputs (n_samples, n_outputs)."""
+        X = self._check_X(X)
+        return in_chunks(self.network_, X, self.network_)
+
+    def _check_X(self, X) -> np.ndarray:
+        check_is_fitted(self, "network_")
+        return check_features(self, X, self._numpy_dtype, reset=False)
+
+    def predict(self, X):
+        """Predict every task.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_samples, n_tasks), or (n_samples,) if y was 1-D
+            Predictions in the labels or units of y.
+        """
+        return self._decode(self._raw(X))
+
+    def predict_frame(self, X):
+        """Predict every task, with named columns.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        DataFrame of shape (n_samples, n_tasks)
+            A polars one if `X` is one, else a pandas one with the index of `X` where it has one.
+        """
+        values = self.predict(X)
+        columns = dict(zip(self.task_names_, values.reshape(len(values), -1).T, strict=True))
+        if type(X).__module__.partition(".")[0] == "polars":
+            import polars
+
+            return polars.DataFrame({name: column.tolist() for name, column in columns.items()})
+        import pandas
+
+        return pandas.DataFrame(columns, index=getattr(X, "index", None)).infer_objects()
+
+    def transform(self, X):
+        """Return the shared representation.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_samples, n_shared)
+            What the trunk computes, before the heads. Strategies with a tower per task give all towers side by side,
+            in the order of ``task_names_``.
+        """
+        X = self._check_X(X)
+        return in_chunks(self.network_.trunk.shared, X, self.network_)
+
+    @property
+    def _n_features_out(self):
+        return self.network_.trunk.n_shared
+
+    @available_if(_attends)
+    def attention_weights(self, X):
+        """Return where each task looks (attention sharing only).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_samples, n_tasks, n_tokens)
+            Mean over attention heads of the weight that a task gives to each token of a row; sums to one over tokens.
+        """
+        X = self._check_X(X)
+        weights = in_chunks(self.network_.trunk.attention_weights, X, self.network_)
+        return weights[:, self._plan.layout.places]
+
+    def task_similarity(self):
+        """Return how alike the tasks are, as the fitted network sees them.
+
+        Returns
+        -------
+        array of shape (n_tasks, n_tasks)
+            Symmetric, 1 on the diagonal. For attention the cosine of the tasks' projected queries; for towers
+            (independent, soft) the cosine of their trunks' parameters; for hard sharing how alike two heads
+            :math:`W_i, W_j` read the shared features, :math:`\\|W_i^\\top W_j\\| / \\sqrt{\\|W_i^\\top W_i\\|
+            \\|W_j^\\top W_j\\|}`, which for heads of one output is their cosine.
+        """
+        check_is_fitted(self, "network_")
+        with torch.no_grad():
+            similarity = self.network_.task_similarity()[0].cpu().numpy()
+        places = self._plan.layout.places
+        return similarity[np.ix_(places, places)]
+
+    # ---- score --------------------------------------------------------------------------------------------------
+
+    def score_tasks(self, X, y, sample_weight=None):
+        """Score each task on its observed labels.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+            True targets; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        dict
+            Accuracy (classifier) or R² (regressor) by task name; NaN for a task without a label.
+        """
+        return task_scores(self._metric, y, self.predict(X), sample_weight=sample_weight, task_names=self.task_names_)
+
+    def score(self, X, y, sample_weight=None):
+        """Return the mean over tasks of `score_tasks`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+            True targets; missing ones are skipped, and so is a task without a label.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        float
+            Mean accuracy (classifier) or R² (regressor); NaN if no task has a label.
+        """
+        scores = np.array(list(self.score_tasks(X, y, sample_weight).values()))
+        return float(scores[~np.isnan(scores)].mean()) if not np.isnan(scores).all() else float("nan")
+
+    # ---- files and tags -----------------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        """Return parameters and arrays only: the network becomes its weights, the net with its buffers stays behind."""
+        state = super().__getstate__().copy()
+        state.pop("net_", None)
+        network = state.pop("network_", None)
+        if network is not None:
+            state["_weights"] = {name: w.detach().cpu().numpy() for name, w in network.state_dict().items()}
+        return state
+
+    def __setstate__(self, state):
+        """Rebuild the network, on the CPU."""
+        state = dict(state)
+        weights = state.pop("_weights", None)
+        super().__setstate__(state)
+        if weights is not None:
+            with torch.random.fork_rng(devices=[]):
+                network = self._plan.build().to(self._torch_dtype)
+            network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
+            self.network_ = network.eval()
+
+    @property
+    def _torch_dtype(self) -> torch.dtype:
+        return torch.float32 if self._numpy_dtype == np.float32 else torch.float64
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = True
+        tags.input_tags.sparse = False
+        return tags
+
+    # ---- what a subclass says -----------------------------------------------------------------------------------
+
+    @abstractmethod
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
+        """Learn classes or scales from observed labels; return the places of the tasks."""
+
+    @abstractmethod
+    def _encode(self, table: TargetTable) -> np.ndarray:
+        """Return targets as floats (n_samples, n_tasks), 0 where missing."""
+
+    @abstractmethod
+    def _decode(self, raw: np.ndarray) -> np.ndarray:
+        """Return predictions in y's own labels from raw outputs (n_samples, n_outputs)."""
+
+
+@contextmanager
+def _all_or_nothing(estimator):
+    """Put every attribute back if the block fails."""
+    before = estimator.__dict__.copy()
+    try:
+        yield
+    except BaseException:
+        estimator.__dict__.clear()
+        estimator.__dict__.update(before)
+        raise
+
+
+def _history(net, places: np.ndarray, offset: int) -> list[dict]:
+    """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order."""
+    rows = []
+    for k, losses in enumerate(net.train_losses_):
+        if "train_loss" not in net.history[k]:  # interrupted
+            break
+        row = {key: value for key, value in net.history[k].items() if key != "batches"}
+        row["epoch"] += offset
+        row["train_task_losses"] = losses[0, places]
+        if k < len(net.valid_losses_):
+            row["valid_task_losses"] = net.valid_losses_[k][0, places]
+        rows.append(row)
+    return rows

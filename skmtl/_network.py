@@ -1,0 +1,228 @@
+"""The network: a trunk that says how tasks share, and the heads of all tasks as one linear map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
+from skmtl.tasks import TaskGroup, TaskLayout
+
+CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """Everything that a network of one architecture is built from; the rest is weights.
+
+    Attributes
+    ----------
+    sharing : Sharing
+        The strategy.
+    layout : TaskLayout
+        Places of tasks and raw columns.
+    n_features : int
+        Columns of X.
+    hidden_layer_sizes, head_layer_sizes : tuple of int
+        Widths of the trunk's layers and of the hidden layers that each head has for itself.
+    activation : str
+        Name of the activation function.
+    dropout : float
+        In [0, 1).
+    """
+
+    sharing: Sharing
+    layout: TaskLayout
+    n_features: int
+    hidden_layer_sizes: tuple[int, ...]
+    head_layer_sizes: tuple[int, ...]
+    activation: str
+    dropout: float
+
+    def architecture(self) -> dict[str, object]:
+        """Return what two networks must have in common for one to take the weights of the other."""
+        return {
+            "sharing": repr(self.sharing),
+            "n_features": self.n_features,
+            "hidden_layer_sizes": self.hidden_layer_sizes,
+            "head_layer_sizes": self.head_layer_sizes,
+            "activation": self.activation,
+        }
+
+    def build(self, n_members: int = 1) -> MultiTaskNetwork:
+        """Return a network with weights drawn from torch's global generator."""
+        shape = TrunkShape(
+            self.layout.n_tasks, self.n_features, self.hidden_layer_sizes, self.activation, self.dropout, n_members
+        )
+        trunk = self.sharing.build(shape)
+        return MultiTaskNetwork(trunk, build_heads(trunk, self, n_members))
+
+
+class MultiTaskNetwork(nn.Module):
+    """Trunk and heads.
+
+    Parameters
+    ----------
+    trunk : SharingModule
+        Computes features.
+    heads : SharedHeads or TaskHeads
+        Compute the raw outputs from them.
+    """
+
+    def __init__(self, trunk: SharingModule, heads: SharedHeads | TaskHeads) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.heads = heads
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return raw outputs (member, batch, n_outputs) for x (batch, n_features) or (member, batch, n_features)."""
+        raw: Tensor = self.heads(self.trunk(x))
+        return raw
+
+    def forward_train(self, x: Tensor) -> Tensor:
+        """Return what `forward` does and keep what `backward` needs; the result may be overwritten."""
+        return self.heads.forward_train(self.trunk.forward_train(x))
+
+    def backward(self, gradient: Tensor) -> None:
+        """Set the gradient of every parameter, given that of the raw outputs (overwritten)."""
+        self.trunk.backward(self.heads.backward(gradient))
+
+    def tied(self) -> list[nn.Module]:
+        """Return the modules that the sharing penalty pulls together."""
+        return [*self.trunk.tied(), *([self.heads.stack] if self.trunk.ties_heads else [])]
+
+    def task_similarity(self) -> Tensor:
+        """Return (member, task, task) similarities in the network's task order."""
+        vectors = self.trunk.task_vectors()
+        if vectors is None:
+            return self.heads.similarity()
+        unit = nn.functional.normalize(vectors.detach(), dim=-1)
+        return unit @ unit.transpose(-1, -2)
+
+
+def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> SharedHeads | TaskHeads:
+    """Return the heads for the features of a trunk."""
+    groups = plan.layout.groups
+    if not trunk.per_task and not plan.head_layer_sizes:
+        return SharedHeads(n_members, trunk.n_features_out, groups)
+    if trunk.ties_heads and len({group.kind.width for group in groups}) > 1:
+        widths = [group.kind.width for group in groups]
+        raise ValueError(f"Heads can be tied only where all tasks have equally many outputs. Found {widths}.")
+    sizes = (trunk.n_features_out, *plan.head_layer_sizes)
+    return TaskHeads(n_members, sizes, groups, plan.activation, plan.dropout)
+
+
+def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: nn.Module) -> np.ndarray:
+    """Apply a function of the network to rows, a few thousand at a time.
+
+    Parameters
+    ----------
+    function : callable
+        (batch, n_features) -> (1, batch, ...).
+    X : array of shape (n_samples, n_features)
+        Rows, in the network's precision.
+    network : nn.Module
+        Says on which device to compute.
+
+    Returns
+    -------
+    array of shape (n_samples, ...)
+    """
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        rows = torch.from_numpy(X if X.flags.writeable else X.copy())
+        if len(X) <= CHUNK:
+            return function(rows.to(device))[0].cpu().numpy()
+        first = function(rows[:CHUNK].to(device))[0].cpu()
+        out = first.new_empty(len(X), *first.shape[1:])
+        out[:CHUNK] = first
+        for start in range(CHUNK, len(X), CHUNK):
+            out[start : start + CHUNK] = function(rows[start : start + CHUNK].to(device))[0]
+        return out.numpy()
+
+
+class SharedHeads(nn.Module):
+    """All heads as one linear map from shared features to the raw columns."""
+
+    def __init__(self, n_members: int, n_features: int, groups: tuple[TaskGroup, ...]) -> None:
+        super().__init__()
+        self.groups = groups
+        self.stack = DenseStack((n_members,), (n_features, groups[-1].columns.stop), "identity", linear_output=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        raw: Tensor = self.stack(features)
+        return raw
+
+    def forward_train(self, features: Tensor) -> Tensor:
+        return self.stack.forward_train(features)
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        return self.stack.backward(gradient, input_gradient=True)
+
+    def similarity(self) -> Tensor:
+        """Return how alike two heads read the features: (member, task, task).
+
+        For heads W_i and W_j of shape (features, width) it is ||W_i' W_j|| / sqrt(||W_i' W_i|| ||W_j' W_j||) in the
+        Frobenius norm; for one output column each, the cosine of the two columns with its sign.
+        """
+        weight = self.stack.weight_0.detach()  # (member, features, columns)
+        gram = weight.transpose(1, 2) @ weight
+        owner = _column_owners(self.groups).to(weight.device)
+        n_tasks = int(owner.max()) + 1
+        pick = nn.functional.one_hot(owner, n_tasks).to(weight.dtype)  # (columns, task)
+        norm = (pick.T @ gram.square() @ pick).sqrt()
+        single = pick.sum(0) == 1
+        signed = torch.where(single[:, None] & single[None, :], (pick.T @ gram @ pick).sign(), 1.0)
+        own = norm.diagonal(dim1=1, dim2=2).clamp_min(torch.finfo(weight.dtype).tiny).sqrt()
+        return signed * norm / (own[:, :, None] * own[:, None, :])
+
+
+class TaskHeads(nn.Module):
+    """A head per task on features of its own, or with hidden layers of its own: stacked over (member, task)."""
+
+    def __init__(
+        self, n_members: int, sizes: tuple[int, ...], groups: tuple[TaskGroup, ...], activation: str, dropout: float
+    ) -> None:
+        super().__init__()
+        self.groups = groups
+        widest = max(group.kind.width for group in groups)
+        shape = (n_members, groups[-1].tasks.stop)
+        self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True)
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self._to_columns(self.stack(features))
+
+    def forward_train(self, features: Tensor) -> Tensor:
+        return self._to_columns(self.stack.forward_train(features))
+
+    def backward(self, gradient: Tensor) -> Tensor:
+        return self.stack.backward(self._to_tasks(gradient), input_gradient=True)
+
+    def similarity(self) -> Tensor:
+        """Return the cosine of the heads' parameters: (member, task, task)."""
+        unit = nn.functional.normalize(self.stack.flat_parameters(), dim=-1)
+        return unit @ unit.transpose(-1, -2)
+
+    def _to_columns(self, out: Tensor) -> Tensor:
+        """Return (member, task, batch, width) as raw columns (member, batch, n_outputs), class before task."""
+        parts = [out[:, g.tasks, :, : g.kind.width].permute(0, 2, 3, 1).flatten(-2) for g in self.groups]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def _to_tasks(self, columns: Tensor) -> Tensor:
+        """Return raw columns as (member, task, batch, width), zero where a task has fewer outputs: the inverse."""
+        parts = [columns[..., g.columns].unflatten(-1, (g.kind.width, -1)).permute(0, 3, 1, 2) for g in self.groups]
+        if len(parts) == 1:
+            return parts[0].contiguous()
+        out = columns.new_zeros(*self.stack.stack_shape, columns.shape[-2], self.stack.sizes[-1])
+        for g, part in zip(self.groups, parts, strict=True):
+            out[:, g.tasks, :, : g.kind.width] = part
+        return out
+
+
+def _column_owners(groups: tuple[TaskGroup, ...]) -> Tensor:
+    """Return the task that owns each raw column."""
+    return torch.cat([torch.arange(g.tasks.start, g.tasks.stop).repeat(g.kind.width) for g in groups])

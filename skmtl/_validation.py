@@ -1,0 +1,98 @@
+"""X, y and weights as given become checked arrays: the border at which user input is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length, validate_data
+
+from skmtl._table import TargetTable, read_targets
+
+
+def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
+    """Return X as a float array of shape (n_samples, n_features)."""
+    return validate_data(estimator, X, dtype=dtype, reset=reset)
+
+
+def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y") -> TargetTable:
+    """Return the target table; refuse infinity, a task without a label and a wrong length."""
+    table = read_targets(y, name)
+    check_consistent_length(X, table.observed)
+    for task, labels, seen in zip(table.task_names(), table.columns, table.observed.T, strict=True):
+        if labels.dtype.kind == "f" and np.isinf(labels[seen]).any():
+            raise ValueError(
+                f"Input {name} contains infinity or a value too large for dtype('float64'). Found in task {task!r}."
+            )
+        if not seen.any():
+            raise ValueError(
+                f"Task {task!r}: every label is missing. Give at least one observed label, or drop the column."
+            )
+    return table
+
+
+def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: np.ndarray) -> np.ndarray | None:
+    """Return the weight of each label, (n_samples, n_tasks) and 0 where missing; None if all are observed and equal."""
+    if sample_weight is None:
+        return None if table.observed.all() else table.observed.astype(np.float64)
+    weight = np.asarray(sample_weight)
+    if weight.ndim == 2:
+        weight = check_array(weight, dtype=np.float64, input_name="sample_weight")
+        if weight.shape != table.observed.shape:
+            raise ValueError(
+                f"sample_weight must have shape {table.observed.shape[:1]} or {table.observed.shape}. "
+                f"Found {weight.shape}."
+            )
+        if (weight < 0).any():
+            raise ValueError("Negative values in data passed to `sample_weight`.")
+    else:
+        weight = _check_sample_weight(
+            sample_weight if weight.ndim == 0 else weight, X, dtype=np.float64, ensure_non_negative=True
+        )[:, None]
+    weight = np.where(table.observed, weight, 0.0)
+    empty = ~(weight > 0).any(axis=0)
+    if empty.all():
+        raise ValueError("Sample weights are all zero: there is nothing to fit. Give at least one positive weight.")
+    if empty.any():
+        task = table.task_names()[int(np.flatnonzero(empty)[0])]
+        raise ValueError(
+            f"Task {task!r}: every observed label has weight zero. Give one of them a positive weight, or drop the "
+            f"column."
+        )
+    return weight
+
+
+def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence[str]) -> np.ndarray | None:
+    """Return the fixed weight of each task, (n_tasks,), or None for all 1; tasks a dict leaves out weigh 1."""
+    if task_weights is None:
+        return None
+    if isinstance(task_weights, Mapping):
+        check_task_names(task_weights, names, "task_weights")
+        weights = np.array([task_weights.get(name, 1.0) for name in names], dtype=np.float64)
+    else:
+        weights = np.asarray(task_weights, dtype=np.float64)
+        if weights.shape != (len(names),):
+            raise ValueError(
+                f"task_weights must hold one weight for each of the {len(names)} tasks. Found shape {weights.shape}."
+            )
+    if not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
+        raise ValueError(f"task_weights must be finite, >= 0 and not all zero. Found {weights.tolist()}.")
+    return weights
+
+
+def check_task_names(given: Mapping, names: Sequence[str], parameter: str) -> None:
+    """Refuse keys that are no task."""
+    unknown = [key for key in given if key not in names]
+    if unknown:
+        known = ", ".join(repr(name) for name in names[:20])
+        raise ValueError(f"{parameter} names unknown tasks {unknown}. The tasks are {known}.")
+
+
+def check_layer_sizes(sizes, parameter: str) -> tuple[int, ...]:
+    """Return layer widths as a tuple of positive ints; a single int is one layer."""
+    widths = tuple(sizes) if np.ndim(sizes) else (sizes,)
+    for width in widths:
+        if not isinstance(width, (int, np.integer)) or isinstance(width, bool) or width < 1:
+            raise ValueError(f"{parameter} must hold integers >= 1. Found {sizes!r}.")
+    return tuple(int(width) for width in widths)

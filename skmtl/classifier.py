@@ -1,0 +1,322 @@
+"""Classify several targets with one network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils._param_validation import StrOptions
+
+from skmtl._base import BaseMultiTask
+from skmtl._table import TargetTable, read_targets
+from skmtl._validation import check_task_names
+from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
+
+
+class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
+    """Classify several targets at once with a network whose tasks share parameters.
+
+    Each column of y is a task, with its own labels, its own number of classes and its own missing entries.
+
+    Parameters
+    ----------
+    sharing : {"hard", "soft", "attention", "independent"} or Sharing, default="hard"
+        How the tasks share parameters; a string stands for the strategy with its defaults. See `skmtl.sharing`.
+    sharing_lambda : float, default=0.001
+        λ >= 0, multiplies the strategy's penalty: the distance between towers (soft) or between queries (attention).
+        At 0 soft sharing equals ``"independent"``, for large values its towers become one. Hard sharing and
+        ``"independent"`` have no penalty.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Widths of the trunk's layers; ``()`` for none.
+    head_layer_sizes : tuple of int, default=()
+        Widths of the hidden layers that each task's head has for itself.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu"}, default="relu"
+        Activation function of all hidden layers.
+    dropout : float, default=0.0
+        Share of hidden units dropped in training, in [0, 1).
+    weighting : {"equal", "uncertainty"} or Weighting, default="equal"
+        How task losses become one update. See `skmtl.weighting`.
+    task_weights : array-like of shape (n_tasks,) or dict, default=None
+        Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
+        weighs 1. None: all weigh 1.
+    class_weight : "balanced", dict or list, default=None
+        Weights of the classes, in addition to `sample_weight`. ``"balanced"`` weighs each class inversely to its
+        number of observed labels, in every task. For 2-D y a dict by task name, or a list in task order, of
+        ``"balanced"``, ``{label: weight}`` or None; for 1-D y ``{label: weight}``.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
+        Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
+        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=..., weight_decay=...)``.
+    lr : float, default=0.001
+        Step size, > 0.
+    weight_decay : float, default=0.0
+        L2 penalty (``"adamw"``: decay) of the weights; biases are left alone. A class given as `optimizer` applies it
+        to all parameters.
+    batch_size : int, default=128
+        Rows of a batch. A table with no more rows than this is used whole and in order.
+    max_epochs : int, default=100
+        Passes over the rows.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows (or use `X_val`, `y_val`), stop when their loss has not improved
+        for `n_iter_no_change` epochs, and go back to the best weights.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by `early_stopping`, stratified over all tasks.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which `early_stopping` stops.
+    tol : float, default=0.0001
+        By how much the validation loss must fall to count as improvement.
+    callbacks : list, default=None
+        skorch callbacks, used as they are. They see the network's side: X as a tensor, y encoded (class codes or
+        standardised values, NaN where missing).
+    device : str or torch.device, default="auto"
+        Where to train; ``"auto"`` takes a CUDA device if there is one.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision. ``"auto"`` keeps that of X on a CPU and takes float32 on a GPU.
+    warm_start : bool, default=False
+        Let `fit` go on from the earlier fit, for `max_epochs` more epochs.
+    random_state : int, RandomState or None, default=None
+        Draws initial weights, batches, dropout and the validation split. Equal seeds give equal bits on the same
+        machine and thread count.
+    verbose : int, default=0
+        1 shows a progress bar over epochs.
+
+    Attributes
+    ----------
+    classes_ : list of arrays
+        Sorted labels of each task; one array if y was 1-D.
+    task_names_ : list of str
+        Names of the columns of y, or "0", "1", ...
+    n_tasks_ : int
+        Number of tasks.
+    n_iter_ : int
+        Epochs trained.
+    history_ : list of dict
+        One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
+        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded.
+    network_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The skorch net around it. Not kept in files.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the columns of X where it had names.
+
+    See Also
+    --------
+    MultiTaskRegressor : The same for numeric targets.
+    skmtl.model_selection.transfer_gain : Did sharing help each task?
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skmtl import MultiTaskClassifier
+    >>> X = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]] * 10)
+    >>> y = [["no", "a"], ["no", "b"], ["yes", None], ["yes", "c"]] * 10
+    >>> model = MultiTaskClassifier(lr=0.01, random_state=0).fit(X, y)
+    >>> model.predict([[0.0, 1.0], [1.0, 1.0]])
+    array([['no', 'b'],
+           ['yes', 'c']], dtype=object)
+    >>> [p.shape for p in model.predict_proba(X)]
+    [(40, 2), (40, 3)]
+    """
+
+    _metric = "accuracy"
+    _parameter_constraints = {
+        **BaseMultiTask._parameter_constraints,
+        "class_weight": [StrOptions({"balanced"}), dict, list, tuple, None],
+    }
+
+    def __init__(
+        self,
+        sharing="hard",
+        *,
+        sharing_lambda=0.001,
+        hidden_layer_sizes=(64, 64),
+        head_layer_sizes=(),
+        activation="relu",
+        dropout=0.0,
+        weighting="equal",
+        task_weights=None,
+        class_weight=None,
+        optimizer="adam",
+        lr=0.001,
+        weight_decay=0.0,
+        batch_size=128,
+        max_epochs=100,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=0.0001,
+        callbacks=None,
+        device="auto",
+        dtype="auto",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.sharing = sharing
+        self.sharing_lambda = sharing_lambda
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.weighting = weighting
+        self.task_weights = task_weights
+        self.class_weight = class_weight
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Make one pass over some rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+            Targets; missing ones are skipped.
+        classes : array-like, or list of n_tasks array-likes, default=None
+            All classes of each task, for the first call; None takes those of this call's labels.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        ValueError
+            If a label is none of the classes of the first call.
+        """
+        self._given_classes = classes
+        try:
+            return self._partial_fit(X, y, sample_weight)
+        finally:
+            self.__dict__.pop("_given_classes", None)
+
+    def predict_proba(self, X):
+        """Predict class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        list of n_tasks arrays of shape (n_samples, n_classes_t)
+            In the order of ``classes_``; one array if y was 1-D.
+        """
+        raw = self._raw(X)
+        proba: list = [None] * self.n_tasks_
+        for task, columns in self._by_task(raw, lambda kind, raw: kind.probabilities(raw)):
+            proba[task] = columns[:, : len(self._codecs[task].classes)]
+        return proba[0] if self._target_ndim == 1 else proba
+
+    def _by_task(self, raw: np.ndarray, function):
+        """Yield each task's number and its part of ``function(kind, raw)``."""
+        layout = self._plan.layout
+        for group in layout.groups:
+            values = function(group.kind, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
+            yield from zip(layout.order[group.tasks], np.moveaxis(values, -1, 0), strict=True)
+
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
+        given = self.__dict__.get("_given_classes")
+        columns = zip(table.task_names(), table.columns, table.observed.T, strict=True)
+        self._codecs = [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
+        if given is not None:
+            self._codecs = [ClassCodec(c) for c in _check_classes(given, table)]
+        classes = [codec.classes for codec in self._codecs]
+        self.classes_ = classes[0] if table.ndim == 1 else classes
+        return classification_layout([len(c) for c in classes])
+
+    def _encode(self, table: TargetTable) -> np.ndarray:
+        y = np.zeros(table.observed.shape)
+        for t, (codec, labels, seen) in enumerate(zip(self._codecs, table.columns, table.observed.T, strict=True)):
+            y[seen, t] = codec.encode(labels[seen], self.task_names_[t])
+        return y
+
+    def _decode(self, raw: np.ndarray) -> np.ndarray:
+        if self._target_ndim == 1:
+            ((_, codes),) = self._by_task(raw, lambda kind, raw: kind.decode(raw))
+            return self._codecs[0].decode(codes)
+        y = np.empty((len(raw), self.n_tasks_), dtype=self._target_dtype)
+        for task, codes in self._by_task(raw, lambda kind, raw: kind.decode(raw)):
+            y[:, task] = self._codecs[task].decode(codes)
+        return y
+
+    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray | None:
+        if self.class_weight is None:
+            return weight
+        weight = table.observed.astype(np.float64) if weight is None else weight.copy()
+        for t, chosen in enumerate(self._class_weights(table)):
+            if chosen is not None:
+                labels, seen = table.columns[t], table.observed[:, t]
+                codec = ClassCodec.fit(labels[seen], table.task_names()[t])
+                per_class = _class_weights(chosen, codec, labels[seen], table.task_names()[t])
+                weight[seen, t] *= per_class[codec.encode(labels[seen], table.task_names()[t])]
+        return weight
+
+    def _class_weights(self, table: TargetTable) -> list:
+        """Return what `class_weight` says of each task."""
+        given, names = self.class_weight, table.task_names()
+        if isinstance(given, str) or (table.ndim == 1 and isinstance(given, Mapping)):
+            return [given] * table.n_columns
+        if isinstance(given, Mapping):
+            check_task_names(given, names, "class_weight")
+            return [given.get(name) for name in names]
+        if len(given) != table.n_columns:
+            raise ValueError(
+                f"class_weight must hold one entry for each of the {table.n_columns} tasks. Found {len(given)}."
+            )
+        return list(given)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
+    """Return the sorted classes of each task, as given to `partial_fit`."""
+    per_task = [classes] if table.ndim == 1 else list(classes)
+    if len(per_task) != table.n_columns:
+        raise ValueError(f"classes must hold one array for each of the {table.n_columns} tasks. Found {len(per_task)}.")
+    return [
+        ClassCodec.fit(read_targets(c, "classes").columns[0], name).classes
+        for c, name in zip(per_task, table.task_names(), strict=True)
+    ]
+
+
+def _class_weights(chosen, codec: ClassCodec, labels: np.ndarray, task: str) -> np.ndarray:
+    """Return one weight per class: balanced over the observed labels, or as a dict says (1 for what it leaves out)."""
+    if isinstance(chosen, str):
+        if chosen != "balanced":
+            raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
+        count = np.bincount(codec.encode(labels, task), minlength=len(codec.classes))
+        return len(labels) / (len(codec.classes) * count)
+    known = codec.classes.tolist()
+    unknown = [label for label in chosen if label not in known]
+    if unknown:
+        raise ValueError(f"Task {task!r}: class_weight names unknown classes {unknown}. The classes are {known}.")
+    weights = np.array([chosen.get(label, 1.0) for label in known], dtype=np.float64)
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
+    return weights

@@ -1,0 +1,208 @@
+"""Predict several numeric targets with one network."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+
+from skmtl._base import BaseMultiTask
+from skmtl._table import TargetTable
+from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
+
+
+class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
+    """Predict several numeric targets at once with a network whose tasks share parameters.
+
+    Each column of y is a task with its own missing entries. Targets are standardised inside `fit`, by the weighted
+    mean and standard deviation of their observed labels, and predictions come back in the units of y.
+
+    Parameters
+    ----------
+    sharing : {"hard", "soft", "attention", "independent"} or Sharing, default="hard"
+        How the tasks share parameters; a string stands for the strategy with its defaults. See `skmtl.sharing`.
+    sharing_lambda : float, default=0.001
+        λ >= 0, multiplies the strategy's penalty: the distance between towers (soft) or between queries (attention).
+        At 0 soft sharing equals ``"independent"``, for large values its towers become one. Hard sharing and
+        ``"independent"`` have no penalty.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Widths of the trunk's layers; ``()`` for none.
+    head_layer_sizes : tuple of int, default=()
+        Widths of the hidden layers that each task's head has for itself.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu"}, default="relu"
+        Activation function of all hidden layers.
+    dropout : float, default=0.0
+        Share of hidden units dropped in training, in [0, 1).
+    weighting : {"equal", "uncertainty"} or Weighting, default="equal"
+        How task losses become one update. See `skmtl.weighting`.
+    task_weights : array-like of shape (n_tasks,) or dict, default=None
+        Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
+        weighs 1. None: all weigh 1.
+    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
+        Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
+        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=..., weight_decay=...)``.
+    lr : float, default=0.001
+        Step size, > 0.
+    weight_decay : float, default=0.0
+        L2 penalty (``"adamw"``: decay) of the weights; biases are left alone. A class given as `optimizer` applies it
+        to all parameters.
+    batch_size : int, default=128
+        Rows of a batch. A table with no more rows than this is used whole and in order.
+    max_epochs : int, default=100
+        Passes over the rows.
+    early_stopping : bool, default=False
+        Hold out `validation_fraction` of the rows (or use `X_val`, `y_val`), stop when their loss has not improved
+        for `n_iter_no_change` epochs, and go back to the best weights.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by `early_stopping`, stratified over all tasks.
+    n_iter_no_change : int, default=10
+        Epochs without improvement after which `early_stopping` stops.
+    tol : float, default=0.0001
+        By how much the validation loss must fall to count as improvement.
+    callbacks : list, default=None
+        skorch callbacks, used as they are. They see the network's side: X as a tensor, y encoded (class codes or
+        standardised values, NaN where missing).
+    device : str or torch.device, default="auto"
+        Where to train; ``"auto"`` takes a CUDA device if there is one.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision. ``"auto"`` keeps that of X on a CPU and takes float32 on a GPU.
+    warm_start : bool, default=False
+        Let `fit` go on from the earlier fit, for `max_epochs` more epochs.
+    random_state : int, RandomState or None, default=None
+        Draws initial weights, batches, dropout and the validation split. Equal seeds give equal bits on the same
+        machine and thread count.
+    verbose : int, default=0
+        1 shows a progress bar over epochs.
+
+    Attributes
+    ----------
+    task_names_ : list of str
+        Names of the columns of y, or "0", "1", ...
+    n_tasks_ : int
+        Number of tasks.
+    n_iter_ : int
+        Epochs trained.
+    history_ : list of dict
+        One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
+        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded.
+    network_ : torch.nn.Module
+        The trained network.
+    net_ : skorch.NeuralNet
+        The skorch net around it. Not kept in files.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : array of shape (n_features_in_,)
+        Names of the columns of X where it had names.
+
+    See Also
+    --------
+    MultiTaskClassifier : The same for classes.
+    skmtl.model_selection.transfer_gain : Did sharing help each task?
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import load_energy
+    >>> X, y = load_energy(return_X_y=True)
+    >>> model = MultiTaskRegressor(max_epochs=5, random_state=0).fit((X - X.mean(0)) / X.std(0), y)
+    >>> model.predict((X[:3] - X.mean(0)) / X.std(0)).shape
+    (3, 2)
+    """
+
+    _metric = "r2"
+
+    def __init__(
+        self,
+        sharing="hard",
+        *,
+        sharing_lambda=0.001,
+        hidden_layer_sizes=(64, 64),
+        head_layer_sizes=(),
+        activation="relu",
+        dropout=0.0,
+        weighting="equal",
+        task_weights=None,
+        optimizer="adam",
+        lr=0.001,
+        weight_decay=0.0,
+        batch_size=128,
+        max_epochs=100,
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        tol=0.0001,
+        callbacks=None,
+        device="auto",
+        dtype="auto",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.sharing = sharing
+        self.sharing_lambda = sharing_lambda
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.weighting = weighting
+        self.task_weights = task_weights
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Make one pass over some rows; the first call fixes the scale of the targets.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+            Targets; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
+        y = _numbers(table)
+        self._codec = ScaleCodec.fit(y, table.observed.astype(np.float64) if weight is None else weight)
+        if self._target_dtype.kind != "f":
+            self._target_dtype = np.dtype(np.float64)
+        return regression_layout(table.n_columns)
+
+    def _encode(self, table: TargetTable) -> np.ndarray:
+        return np.where(table.observed, self._codec.encode(_numbers(table)), 0.0)
+
+    def _decode(self, raw: np.ndarray) -> np.ndarray:
+        y = self._codec.decode(raw).astype(self._target_dtype, copy=False)
+        return y[:, 0] if self._target_ndim == 1 else y
+
+
+def _numbers(table: TargetTable) -> np.ndarray:
+    """Return the columns as floats, 0 where missing; refuse what is no number."""
+    y = np.zeros(table.observed.shape)
+    for t, (name, labels, seen) in enumerate(zip(table.task_names(), table.columns, table.observed.T, strict=True)):
+        try:
+            y[seen, t] = labels[seen].astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"Task {name!r}: a regression target must hold numbers. Found {labels[seen][0]!r}."
+            ) from error
+    return y

@@ -1,0 +1,45 @@
+"""How parameters are shared: a strategy stores its options and builds a module, which computes.
+
+=====================  ====================================================================
+`IndependentSharing`   a tower per task, nothing shared: the baseline
+`HardSharing`          one trunk for all tasks
+`SoftSharing`          a tower per task, pulled together by a penalty
+`AttentionSharing`     a query per task attends over tokens of the shared trunk
+`Sharing`              the contract of a strategy: subclass it for your own
+`SharingModule`        what a strategy builds
+`TrunkShape`           what it is told
+=====================  ====================================================================
+"""
+
+from skmtl.sharing._activations import ACTIVATIONS
+from skmtl.sharing._attention import AttentionSharing
+from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape
+from skmtl.sharing._dense import DenseStack
+from skmtl.sharing._hard import HardSharing
+from skmtl.sharing._independent import IndependentSharing
+from skmtl.sharing._penalty import centred_penalty, penalty_gradient, proximal_step_
+from skmtl.sharing._soft import SoftSharing
+
+STRATEGIES = {
+    "independent": IndependentSharing,
+    "hard": HardSharing,
+    "soft": SoftSharing,
+    "attention": AttentionSharing,
+}
+
+__all__ = [
+    "ACTIVATIONS",
+    "STRATEGIES",
+    "AttentionSharing",
+    "DenseStack",
+    "HardSharing",
+    "IndependentSharing",
+    "Sharing",
+    "SharingModule",
+    "SoftSharing",
+    "StackedModule",
+    "TrunkShape",
+    "centred_penalty",
+    "penalty_gradient",
+    "proximal_step_",
+]

@@ -1,0 +1,70 @@
+"""Activation functions: in place forward, and the derivative that the dense stack's backward pass needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Activation:
+    """One activation function.
+
+    Attributes
+    ----------
+    function : callable
+        Differentiable, out of place.
+    forward_ : callable
+        In place.
+    backward_ : callable
+        ``backward_(grad, saved)`` overwrites `grad` by its product with the derivative.
+    saves_input : bool
+        Whether `saved` is the input of the function; otherwise it is the output.
+    gain : float
+        Variance of the initial weights is gain / mean(fan_in, fan_out).
+    """
+
+    function: Callable[[Tensor], Tensor]
+    forward_: Callable[[Tensor], Tensor]
+    backward_: Callable[[Tensor, Tensor], Tensor]
+    saves_input: bool = False
+    gain: float = 2.0
+
+
+def _relu_backward_(grad: Tensor, out: Tensor) -> Tensor:
+    result: Tensor = _aten.threshold_backward.grad_input(grad, out, 0, grad_input=grad)
+    return result
+
+
+def _tanh_backward_(grad: Tensor, out: Tensor) -> Tensor:
+    result: Tensor = _aten.tanh_backward.grad_input(grad, out, grad_input=grad)
+    return result
+
+
+def _logistic_backward_(grad: Tensor, out: Tensor) -> Tensor:
+    result: Tensor = _aten.sigmoid_backward.grad_input(grad, out, grad_input=grad)
+    return result
+
+
+def _gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:
+    return grad.copy_(_aten.gelu_backward(grad, x))
+
+
+def _silu_backward_(grad: Tensor, x: Tensor) -> Tensor:
+    return grad.copy_(_aten.silu_backward(grad, x))
+
+
+ACTIVATIONS = {
+    "identity": Activation(lambda z: z, lambda z: z, lambda grad, out: grad, gain=1.0),
+    "relu": Activation(torch.relu, torch.relu_, _relu_backward_),
+    "tanh": Activation(torch.tanh, torch.tanh_, _tanh_backward_, gain=1.0),
+    "logistic": Activation(torch.sigmoid, torch.sigmoid_, _logistic_backward_, gain=1.0),
+    "gelu": Activation(F.gelu, lambda z: z.copy_(F.gelu(z)), _gelu_backward_, saves_input=True),
+    "silu": Activation(F.silu, lambda z: F.silu(z, inplace=True), _silu_backward_, saves_input=True),
+}

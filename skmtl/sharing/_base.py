@@ -1,0 +1,128 @@
+"""The contract of a sharing strategy: a spec that stores, and the module it builds, which computes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class TrunkShape:
+    """What a strategy must know to build its module.
+
+    Attributes
+    ----------
+    n_tasks : int
+        Number of tasks.
+    n_features : int
+        Columns of X.
+    hidden_layer_sizes : tuple of int
+        Widths of the trunk's layers; may be empty.
+    activation : str
+        Name of the activation function.
+    dropout : float
+        Share of hidden units dropped in training, in [0, 1).
+    n_members : int, default=1
+        Networks of this shape trained side by side.
+    """
+
+    n_tasks: int
+    n_features: int
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str = "relu"
+    dropout: float = 0.0
+    n_members: int = 1
+
+
+class StackedModule(nn.Module):
+    """A module whose parameters all begin with the axes `stack_shape`: (member,) or (member, task).
+
+    The training buffer lays such a module's parameters out as one block (\\*stack_shape, parameter).
+    """
+
+    stack_shape: tuple[int, ...]
+
+
+class SharingModule(nn.Module, ABC):
+    """Compute the features that the heads read, for all tasks at once.
+
+    A subclass defines `forward` with ordinary differentiable torch operations; training then goes through autograd.
+    Parameters begin with the member axis, and a module drawn for one member broadcasts over it.
+
+    Attributes
+    ----------
+    per_task : bool
+        Whether the features have a task axis.
+    n_features_out : int
+        Width of the features.
+    """
+
+    per_task: bool
+    n_features_out: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the features.
+
+        Parameters
+        ----------
+        x : Tensor of shape (batch, n_features) or (member, batch, n_features)
+            Rows that all members read, or each member's own.
+
+        Returns
+        -------
+        Tensor of shape (member, batch, n_features_out) or, if `per_task`, (member, task, batch, n_features_out)
+        """
+
+    def shared(self, x: Tensor) -> Tensor:
+        """Return the shared representation (member, batch, n_shared): what the estimator's `transform` gives."""
+        features: Tensor = self(x)
+        return features.transpose(-3, -2).flatten(-2) if self.per_task else features
+
+    @property
+    def n_shared(self) -> int:
+        """Width of the shared representation."""
+        return self.n_features_out
+
+    def tied(self) -> Sequence[StackedModule]:
+        """Return the modules, stacked (member, task), that the penalty pulls together; none by default."""
+        return ()
+
+    @property
+    def ties_heads(self) -> bool:
+        """Whether the penalty covers the heads too."""
+        return False
+
+    def task_vectors(self) -> Tensor | None:
+        """Return what describes each task, (member, task, k), or None where only the heads differ by task."""
+        return None
+
+    def forward_train(self, x: Tensor) -> Tensor:
+        """Return the features and keep what `backward` needs."""
+        with torch.enable_grad():
+            self._features = self(x)
+        return self._features.detach()
+
+    def backward(self, gradient: Tensor) -> None:
+        """Set the gradient of the parameters, given the gradient of the features."""
+        stale = [p.grad for p in self.parameters() if p.grad is not None]
+        if stale:
+            torch._foreach_zero_(stale)
+        self._features.backward(gradient)
+        del self._features
+
+    def __getstate__(self) -> dict[str, object]:
+        return {k: v for k, v in self.__dict__.items() if k != "_features"}
+
+
+class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
+    """How tasks share parameters. Subclass it, store the options in `__init__`, and build a `SharingModule`."""
+
+    @abstractmethod
+    def build(self, shape: TrunkShape) -> SharingModule:
+        """Return a new module with random initial weights drawn from torch's global generator."""

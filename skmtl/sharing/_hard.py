@@ -1,0 +1,82 @@
+"""Hard sharing: one trunk for all tasks."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
+from skmtl.sharing._dense import DenseStack
+
+
+class HardSharing(Sharing):
+    r"""One trunk for all tasks, and a head for each: minimise :math:`\sum_t L_t(\theta)`.
+
+    The strongest and cheapest sharing. It has no penalty, so `sharing_lambda` does not act on it.
+
+    References
+    ----------
+    .. [1] R. Caruana, "Multitask Learning", Machine Learning 28, 1997.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.sharing import HardSharing
+    >>> MultiTaskRegressor(sharing=HardSharing())  # the same as sharing="hard"
+    MultiTaskRegressor(sharing=HardSharing())
+    """
+
+    def build(self, shape: TrunkShape) -> SharingModule:
+        """Return a trunk of shape ``(member,)``."""
+        return DenseTrunk(shape, per_task=False)
+
+
+class DenseTrunk(SharingModule):
+    """A dense trunk, one for all tasks or a tower per task, trained by the dense stack's own backward pass.
+
+    Parameters
+    ----------
+    shape : TrunkShape
+        Sizes of the trunk.
+    per_task : bool
+        Whether every task has a tower of its own.
+    tied : bool, default=False
+        Whether the penalty pulls the towers together.
+    ties_heads : bool, default=False
+        Whether it pulls the heads together too.
+    """
+
+    def __init__(self, shape: TrunkShape, per_task: bool, tied: bool = False, ties_heads: bool = False) -> None:
+        super().__init__()
+        self.per_task = per_task
+        sizes = (shape.n_features, *shape.hidden_layer_sizes)
+        self.n_features_out = sizes[-1]
+        self._n_shared = sizes[-1] * (shape.n_tasks if per_task else 1)
+        self._tied, self._ties_heads = tied, ties_heads
+        stack = (shape.n_members, shape.n_tasks) if per_task else (shape.n_members,)
+        self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout)
+
+    @property
+    def n_shared(self) -> int:
+        return self._n_shared
+
+    @property
+    def ties_heads(self) -> bool:
+        return self._ties_heads
+
+    def tied(self) -> tuple[DenseStack, ...]:
+        return (self.stack,) if self._tied and self.stack.n_layers else ()
+
+    def task_vectors(self) -> Tensor | None:
+        if not self.per_task or not self.stack.n_layers:
+            return None
+        return self.stack.flat_parameters()
+
+    def forward(self, x: Tensor) -> Tensor:
+        features: Tensor = self.stack(x)
+        return features
+
+    def forward_train(self, x: Tensor) -> Tensor:
+        return self.stack.forward_train(x)
+
+    def backward(self, gradient: Tensor) -> None:
+        self.stack.backward(gradient)

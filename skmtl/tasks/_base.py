@@ -1,0 +1,54 @@
+"""The contract of a task kind: what is predicted, and the loss of all tasks of the kind at once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class Task(ABC):
+    """One kind of target, for all tasks of that kind.
+
+    A kind sees all its tasks at once and is pure maths: masks, sample weights and means live in the objective.
+
+    Attributes
+    ----------
+    n_tasks : int
+        How many tasks of this kind stand side by side.
+    width : int
+        Raw network outputs per task.
+    """
+
+    n_tasks: int
+    width: int
+
+    @abstractmethod
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        """Return the pointwise loss.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (..., batch, width, task)
+            Network outputs before any link.
+        target : Tensor of shape (..., batch, task)
+            Encoded targets; any finite number where the label is missing.
+
+        Returns
+        -------
+        Tensor of shape (..., batch, task)
+            Loss of each label, in nats unless the kind says otherwise.
+        """
+
+    @abstractmethod
+    def decode(self, raw: Tensor) -> Tensor:
+        """Return the prediction in encoded units: (..., batch, width, task) -> (..., batch, task)."""
+
+    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the loss and its derivative by `raw`; built-in kinds do it in closed form and may overwrite `raw`."""
+        with torch.enable_grad():
+            leaf = raw.detach().requires_grad_()
+            loss = self.loss(leaf, target)
+            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+        return loss.detach(), gradient

@@ -1,0 +1,93 @@
+"""Classification: one logit for two classes, a softmax for any other number of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skmtl.tasks._base import Task
+
+
+class Binary(Task):
+    r"""Two classes; the raw output is the log odds of the second one.
+
+    The loss is the logistic loss :math:`\log(1 + e^f) - y f` in nats, with y the class code 0 or 1.
+
+    Parameters
+    ----------
+    n_tasks : int
+        How many binary tasks stand side by side.
+    """
+
+    def __init__(self, n_tasks: int) -> None:
+        self.n_tasks = n_tasks
+        self.width = 1
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        logit = raw.squeeze(-2)
+        return F.softplus(logit) - target * logit
+
+    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        loss = self.loss(raw, target)
+        raw.squeeze(-2).sigmoid_().sub_(target)
+        return loss, raw
+
+    def decode(self, raw: Tensor) -> Tensor:
+        return (raw.squeeze(-2) > 0).to(raw.dtype)
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Return (..., batch, 2, task) probabilities that sum to one over the classes."""
+        logit = raw.squeeze(-2)
+        return torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=-2)
+
+
+class Multiclass(Task):
+    r"""Any number of classes; the raw outputs are unnormalised log probabilities.
+
+    The loss is the cross entropy :math:`\log \sum_c e^{f_c} - f_y` in nats. Tasks with fewer classes than the widest
+    leave their last raw outputs unused: these get probability 0 and gradient 0. The class axis stands before the task
+    axis, which keeps the softmax vectorised over tasks.
+
+    Parameters
+    ----------
+    n_classes : sequence of int
+        Number of classes of each task.
+    """
+
+    def __init__(self, n_classes: Sequence[int]) -> None:
+        self.n_classes = tuple(n_classes)
+        self.n_tasks = len(self.n_classes)
+        self.width = max(self.n_classes)
+        unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_classes)[None, :]
+        self._unused = unused if bool(unused.any()) else None  # (width, task)
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        log_p = self._mask(raw).log_softmax(-2)
+        return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
+
+    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        index = _index(target, raw)
+        log_p = self._mask(raw).log_softmax(-2)
+        loss = -log_p.gather(-2, index).squeeze(-2)
+        one = log_p.new_full((), -1.0).expand(index.shape)
+        return loss, log_p.exp_().scatter_add_(-2, index, one)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        return self._mask(raw).argmax(-2).to(raw.dtype)
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Return (..., batch, width, task) probabilities; classes that a task lacks have probability 0."""
+        return self._mask(raw).softmax(-2)
+
+    def _mask(self, raw: Tensor) -> Tensor:
+        if self._unused is None:
+            return raw
+        return raw.masked_fill(self._unused.to(raw.device), float("-inf"))
+
+
+def _index(target: Tensor, raw: Tensor) -> Tensor:
+    """Return class codes as an index into the class axis: (..., batch, 1, task)."""
+    return target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)

@@ -1,0 +1,88 @@
+"""Where each task stands: tasks of one kind side by side, so that a kind computes all its losses at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from skmtl.tasks._base import Task
+from skmtl.tasks._classification import Binary, Multiclass
+from skmtl.tasks._regression import Regression
+
+
+@dataclass(frozen=True)
+class TaskGroup:
+    """Tasks of one kind: a slice of the task axis and a slice of the raw columns, class before task."""
+
+    kind: Task
+    tasks: slice
+    columns: slice
+
+    def view(self, raw: Tensor) -> Tensor:
+        """Return this kind's part of raw outputs: (..., n_outputs) -> (..., width, task)."""
+        return raw[..., self.columns].unflatten(-1, (self.kind.width, self.kind.n_tasks))
+
+
+@dataclass(frozen=True)
+class TaskLayout:
+    """The order of tasks and raw columns inside the network.
+
+    Attributes
+    ----------
+    groups : tuple of TaskGroup
+        Kinds, in the order in which their tasks and columns stand.
+    order : int array of shape (n_tasks,)
+        ``order[i]`` is the user's number of the task that stands at place i.
+    """
+
+    groups: tuple[TaskGroup, ...]
+    order: np.ndarray
+
+    @property
+    def n_tasks(self) -> int:
+        return len(self.order)
+
+    @property
+    def n_outputs(self) -> int:
+        return int(self.groups[-1].columns.stop)
+
+    @property
+    def places(self) -> np.ndarray:
+        """Return the place of each of the user's tasks, the inverse of `order`."""
+        return np.argsort(self.order)
+
+
+def regression_layout(n_tasks: int) -> TaskLayout:
+    """Return the layout of `n_tasks` regression tasks."""
+    return _stack([(Regression(n_tasks), np.arange(n_tasks))])
+
+
+def classification_layout(n_classes: Sequence[int]) -> TaskLayout:
+    """Return the layout of tasks with these class counts.
+
+    Two-class tasks stand together. The others are gathered by the power of two that holds their count, so that
+    padding never more than doubles the columns and the number of groups grows with the logarithm of the largest count.
+    """
+    counts = np.asarray(n_classes)
+    members: list[tuple[Task, np.ndarray]] = []
+    binary = np.flatnonzero(counts == 2)
+    if len(binary):
+        members.append((Binary(len(binary)), binary))
+    bucket = np.where(counts == 2, -1, np.ceil(np.log2(np.maximum(counts, 1))).astype(int))
+    for size in np.unique(bucket[bucket >= 0]):
+        tasks = np.flatnonzero(bucket == size)
+        members.append((Multiclass(counts[tasks].tolist()), tasks))
+    return _stack(members)
+
+
+def _stack(members: list[tuple[Task, np.ndarray]]) -> TaskLayout:
+    groups, task, column = [], 0, 0
+    for kind, tasks in members:
+        groups.append(
+            TaskGroup(kind, slice(task, task + len(tasks)), slice(column, column + kind.width * kind.n_tasks))
+        )
+        task, column = groups[-1].tasks.stop, groups[-1].columns.stop
+    return TaskLayout(tuple(groups), np.concatenate([tasks for _, tasks in members]))

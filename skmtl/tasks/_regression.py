@@ -1,0 +1,34 @@
+"""Regression: the raw output is the conditional mean of the standardised target."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from skmtl.tasks._base import Task
+
+
+class Regression(Task):
+    r"""Half squared error :math:`\tfrac12 (f - y)^2` on standardised targets.
+
+    The negative log likelihood, in nats and up to a constant, of a Gaussian with the task's own variance. Predicting
+    a task's mean costs 0.5.
+
+    Parameters
+    ----------
+    n_tasks : int
+        How many regression tasks stand side by side.
+    """
+
+    def __init__(self, n_tasks: int) -> None:
+        self.n_tasks = n_tasks
+        self.width = 1
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        return (raw.squeeze(-2) - target).square() * 0.5
+
+    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        residual = raw.squeeze(-2).sub_(target)
+        return residual.square().mul_(0.5), raw
+
+    def decode(self, raw: Tensor) -> Tensor:
+        return raw.squeeze(-2)

@@ -1,0 +1,35 @@
+"""Training: skorch's frame around a step of our own. The only importer of skorch.
+
+====================  ======================================================
+`train`               from tensors and hyper-parameters to a trained net
+`TrainingRun`         the hyper-parameters of one run
+`MultiTaskNet`        the skorch net: forward, loss, backward, update
+`FlatBuffer`          all parameters in one storage
+`OPTIMIZERS`          Adam, AdamW and SGD over that storage
+`TensorData`          the training table as tensors
+`BestWeights`         early stopping that restores the best weights
+`EpochProgress`       a progress bar over epochs
+`threads_for`         one torch thread for small steps
+====================  ======================================================
+"""
+
+from skmtl.training._buffer import FlatBuffer
+from skmtl.training._callbacks import BestWeights, EpochProgress
+from skmtl.training._data import TensorData
+from skmtl.training._net import MultiTaskNet
+from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
+from skmtl.training._run import TrainingRun, train
+from skmtl.training._threads import threads_for
+
+__all__ = [
+    "OPTIMIZERS",
+    "BestWeights",
+    "EpochProgress",
+    "FlatBuffer",
+    "FlatOptimizer",
+    "MultiTaskNet",
+    "TensorData",
+    "TrainingRun",
+    "threads_for",
+    "train",
+]

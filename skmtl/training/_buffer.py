@@ -1,0 +1,112 @@
+"""One flat buffer for all parameters, and one for their gradients.
+
+Parameters stay ordinary module parameters, but become views of one aligned storage, so that an optimiser's step, a
+copy of the best weights or a gradient norm is one operation instead of one per parameter. Each module with a stack
+of networks gets one region (*stack_shape, parameter); inside it every parameter is padded to 64 bytes, which lets a
+stack compute bit for bit what each of its networks would alone.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from skmtl.sharing import StackedModule
+
+ALIGNMENT = 64  # bytes
+
+
+@dataclass(frozen=True)
+class Region:
+    """A slice of the flat buffer: the parameters of one stacked module, or one other parameter."""
+
+    start: int
+    shape: tuple[int, ...]  # (*stack_shape, parameter)
+
+    def view(self, flat: Tensor) -> Tensor:
+        """Return this region of a flat tensor."""
+        return flat[self.start : self.start + math.prod(self.shape)].view(self.shape)
+
+
+class FlatBuffer:
+    """Lay out the parameters of a module in one storage.
+
+    Attributes
+    ----------
+    data : nn.Parameter of shape (n,)
+        Every parameter; its ``grad`` holds every gradient. Padding stays zero.
+    decayed : Tensor of shape (n,)
+        1 where weight decay acts (weights), 0 where it does not (biases, padding).
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        blocks = list(_blocks(module))
+        first = next(module.parameters())
+        self._width = ALIGNMENT // first.element_size()
+        self._regions: dict[int, Region] = {}
+        size, places = 0, []
+        for owner, stack_shape, parameters in blocks:
+            region, offsets = self._place(size, stack_shape, parameters)
+            self._regions[id(owner)] = region
+            places.append((region, offsets))
+            size += math.prod(region.shape)
+        self.data = nn.Parameter(_aligned_zeros(size, first))
+        self.data.grad = _aligned_zeros(size, first)
+        self.decayed = torch.zeros_like(self.data.detach())
+        names = {id(p): name.rpartition(".")[2] for name, p in module.named_parameters()}
+        for (_, _, parameters), (region, offsets) in zip(blocks, places, strict=True):
+            for parameter, offset in zip(parameters, offsets, strict=True):
+                self._move_in(parameter, region, offset, decay="bias" not in names[id(parameter)])
+
+    def region(self, module: nn.Module) -> Region:
+        """Return where the parameters of a stacked module lie."""
+        return self._regions[id(module)]
+
+    def _place(
+        self, start: int, stack_shape: tuple[int, ...], parameters: list[nn.Parameter]
+    ) -> tuple[Region, list[int]]:
+        """Return the region of a block and the offset of each parameter inside it."""
+        offsets, end = [], 0
+        for parameter in parameters:
+            offsets.append(end)
+            end += self._padded(math.prod(parameter.shape[len(stack_shape) :]))
+        return Region(start, (*stack_shape, end)), offsets
+
+    def _padded(self, n: int) -> int:
+        return -(-n // self._width) * self._width
+
+    def _move_in(self, parameter: nn.Parameter, region: Region, offset: int, decay: bool) -> None:
+        """Make a parameter and its gradient views of the buffer."""
+        depth = len(region.shape) - 1
+        size = math.prod(parameter.shape[depth:])
+
+        def view(flat: Tensor) -> Tensor:
+            block = region.view(flat)[..., offset : offset + size]
+            return block.unflatten(-1, parameter.shape[depth:]) if parameter.ndim > depth else block.squeeze(-1)
+
+        values = view(self.data.detach())
+        values.copy_(parameter.detach())
+        view(self.decayed).fill_(float(decay))
+        parameter.data = values
+        parameter.grad = view(self.data.grad)
+
+
+def _blocks(module: nn.Module):
+    """Yield (owner, stack_shape, parameters) of each stacked module and each other trainable parameter."""
+    for child in module.modules():
+        own = [p for p in child.parameters(recurse=False) if p.requires_grad]
+        if own and isinstance(child, StackedModule):
+            yield child, child.stack_shape, own
+        else:
+            yield from ((p, (), [p]) for p in own)
+
+
+def _aligned_zeros(size: int, like: Tensor) -> Tensor:
+    """Return zeros whose first element stands on a 64-byte boundary."""
+    step = ALIGNMENT // like.element_size()
+    storage = torch.zeros(size + step, dtype=like.dtype, device=like.device)
+    start = (-storage.data_ptr() // like.element_size()) % step
+    return storage[start : start + size]

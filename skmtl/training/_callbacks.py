@@ -1,0 +1,65 @@
+"""The package's own callbacks: best weights kept and restored, and one progress bar over epochs."""
+
+from __future__ import annotations
+
+import math
+
+from skorch.callbacks import Callback
+
+from skmtl.training._net import StopTraining
+
+
+class BestWeights(Callback):
+    """Stop when the validation loss has not improved for some epochs, and go back to the best weights.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without improvement before training stops.
+    tol : float
+        By how much the validation loss, in its own units, must fall to count.
+    """
+
+    def __init__(self, patience, tol):
+        self.patience = patience
+        self.tol = tol
+
+    def on_train_begin(self, net, **kwargs):
+        """Forget earlier training."""
+        self.best_, self.best_epoch_, self.weights_ = math.inf, 0, None
+
+    def on_epoch_end(self, net, **kwargs):
+        """Keep the weights if they are the best so far; stop once patience has run out."""
+        loss, epoch = net.history[-1, "valid_loss"], net.history[-1, "epoch"]
+        if loss < self.best_ - self.tol or self.weights_ is None:
+            self.best_, self.best_epoch_ = loss, epoch
+            self.weights_ = net.weights()
+        elif epoch - self.best_epoch_ >= self.patience:
+            raise StopTraining
+
+    def on_train_end(self, net, **kwargs):
+        """Restore the best weights."""
+        if self.weights_ is not None:
+            net.restore(self.weights_)
+            self.weights_ = None
+
+
+class EpochProgress(Callback):
+    """One bar over epochs with the losses beside it, on standard error."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Draw the bar."""
+        from tqdm.auto import tqdm
+
+        self.bar_ = tqdm(total=net.max_epochs, desc="fit", unit="epoch")
+
+    def on_epoch_end(self, net, **kwargs):
+        """Move on by one epoch."""
+        row = net.history[-1]
+        self.bar_.set_postfix({k: f"{row[k]:.4g}" for k in ("train_loss", "valid_loss") if k in row}, refresh=False)
+        self.bar_.update()
+
+    def on_train_end(self, net, **kwargs):
+        """Close the bar."""
+        self.bar_.close()
+        del self.bar_

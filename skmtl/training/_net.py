@@ -1,0 +1,317 @@
+"""The skorch net: skorch's frame, callbacks and history around a training step without its overhead.
+
+One step is forward, loss and its gradient, backward and update, each over all members and tasks at once. skorch's
+hooks are called for those callbacks that listen to them. Losses stay tensors until the epoch ends.
+"""
+
+from __future__ import annotations
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring
+from torch import Tensor
+
+from skmtl._network import MultiTaskNetwork, NetworkPlan
+from skmtl.sharing import centred_penalty, penalty_gradient
+from skmtl.training._buffer import FlatBuffer
+from skmtl.training._data import Batch, Batches, TensorData, mark_missing
+from skmtl.training._optimizers import FlatOptimizer
+
+PREDICTION_ROWS = 4096
+
+
+def build_network(plan: NetworkPlan, dtype: torch.dtype) -> MultiTaskNetwork:
+    """Return a new network: what the net calls its module."""
+    return plan.build().to(dtype)
+
+
+class StopTraining(KeyboardInterrupt):
+    """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
+
+
+class MultiTaskNet(NeuralNet):
+    """Train a `MultiTaskNetwork`.
+
+    Parameters
+    ----------
+    module, criterion : type
+        `build_network` and `Objective`.
+    weighting : WeightingState
+        How task losses become one update.
+    task_weights : Tensor of shape (member, task) or None
+        Fixed weights.
+    sharing_lambda : Tensor of shape (member,)
+        Strength of the sharing penalty.
+    task_names : list of str
+        In the network's task order, for error messages.
+    **kwargs
+        As for `skorch.NeuralNet`.
+    """
+
+    def __init__(
+        self, module, criterion, weighting=None, task_weights=None, sharing_lambda=None, task_names=(), **kwargs
+    ):
+        super().__init__(module, criterion, **kwargs)
+        self.weighting = weighting
+        self.task_weights = task_weights
+        self.sharing_lambda = sharing_lambda
+        self.task_names = task_names
+
+    # ---- set up -------------------------------------------------------------------------------------------------
+
+    @property
+    def _default_callbacks(self):
+        return [
+            ("epoch_timer", EpochTimer()),
+            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
+            ("valid_loss", PassthroughScoring(name="valid_loss")),
+        ]
+
+    def initialize_module(self):
+        """Build the network, move it to its device and lay its parameters out flat."""
+        super().initialize_module()
+        self.module_.to(self.device)
+        self._buffer = FlatBuffer(self.module_)
+        self._tied = [self._buffer.region(module) for module in self.module_.tied()]
+        return self
+
+    def initialize_optimizer(self, triggered_directly=None):
+        """Create a flat optimiser, or a user's torch optimiser over the same parameters."""
+        if isinstance(self.optimizer, type) and issubclass(self.optimizer, FlatOptimizer):
+            kwargs = self.get_params_for("optimizer")
+            self.optimizer_ = self.optimizer(self._buffer, lr=self.lr, **kwargs)
+            self.optimizer_.tie(self._tied, self.sharing_lambda)
+            return self
+        return super().initialize_optimizer(triggered_directly)
+
+    def get_iterator(self, dataset, training=False):
+        """Return the batches of an epoch; validation reads the rows in order."""
+        if training:
+            return Batches(dataset, self.batch_size, **self.get_params_for("iterator_train"))
+        return Batches(dataset, PREDICTION_ROWS)
+
+    def get_dataset(self, X, y=None):
+        """Wrap bare features for prediction; training passes a `TensorData`."""
+        if isinstance(X, TensorData):
+            return X
+        X = torch.as_tensor(X, dtype=self._buffer.data.dtype, device=self.device)
+        return TensorData(X, X.new_empty(len(X), 0))
+
+    def work_per_step(self, batch_size: int) -> float:
+        """Return about how many multiplications and additions a step takes: forward and twice that for backward."""
+        return 6.0 * batch_size * self._buffer.data.numel()
+
+    def weights(self) -> Tensor:
+        """Return a copy of all parameters."""
+        return self._buffer.data.detach().clone()
+
+    def restore(self, weights: Tensor) -> None:
+        """Set all parameters to a copy that `weights` gave."""
+        self._buffer.data.detach().copy_(weights)
+
+    # ---- one epoch ----------------------------------------------------------------------------------------------
+
+    def partial_fit(self, X, y=None, classes=None, **fit_params):
+        """Train; see `skorch.NeuralNet.partial_fit`. Ctrl-C sets ``interrupted_``, a callback's stop does not."""
+        if not self.initialized_:
+            self.initialize()
+        self.interrupted_, self._epoch_ending = False, False
+        self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
+        self.notify("on_train_begin", X=X, y=y)
+        try:
+            self.fit_loop(X, y, **fit_params)
+        except KeyboardInterrupt:
+            self.interrupted_ = not self._epoch_ending
+        self.notify("on_train_end", X=X, y=y)
+        return self
+
+    def fit(self, X, y=None, **fit_params):
+        """Initialise and train."""
+        return self.initialize().partial_fit(X, y, **fit_params)
+
+    def notify(self, method_name, **cb_kwargs):
+        """Call the callbacks' hooks, noting when a stop can only come from one of them."""
+        self._epoch_ending = method_name == "on_epoch_end"
+        super().notify(method_name, **cb_kwargs)
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run one epoch and record its losses; see `skorch.NeuralNet.run_single_epoch`."""
+        self._epoch_ending = False
+        if iterator is None:
+            return
+        self._set_training(training)
+        (self._train_epoch if training else self._valid_epoch)(iterator)
+        self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _train_epoch(self, batches: Batches) -> None:
+        hooks = _Hooks.of(self)
+        losses = self._buffer.data.new_empty(len(batches), *self._loss_shape())
+        totals: list[Tensor | float] = []
+        for k, batch in enumerate(batches):
+            self.history[-1]["batches"].append({"train_batch_size": len(batch[0])})
+            totals.append(_label_weight(batch))
+            if hooks:
+                self._heard_step(batch, losses[k], hooks)
+            else:
+                self._step(batch, losses[k])
+        with torch.no_grad():
+            self._record_train_losses(losses, totals)
+
+    def _step(self, batch: Batch, losses: Tensor) -> None:
+        """Forward, loss, backward, update."""
+        if isinstance(self.optimizer_, FlatOptimizer):
+            self._gradient(batch, losses)
+            self.optimizer_.step()
+        else:
+            self.optimizer_.step(lambda: self._gradient(batch, losses) and self._total(losses))
+
+    @torch.no_grad()
+    def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
+        """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
+        x, y, weight = batch
+        raw = self.module_.forward_train(x)
+        kept = raw.clone() if keep_raw else True
+        self.module_.backward(self.criterion_.loss_and_gradient(raw, y, weight, losses, self._weigh))
+        if not isinstance(self.optimizer_, FlatOptimizer):
+            self._add_penalty_gradient()
+        return kept
+
+    def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
+        """Do `_step` and call skorch's hooks around its parts."""
+        x, y, weight = batch
+        shown = (x, mark_missing(y, weight))
+        for hook in hooks.batch_begin:
+            hook(self, batch=shown, training=True)
+        raw = None
+
+        def closure():
+            nonlocal raw
+            raw = self._gradient(batch, losses, keep_raw=True)
+            for hook in hooks.grad_computed:
+                hook(self, named_parameters=self.module_.named_parameters(), batch=shown, training=True)
+            return self._total(losses)
+
+        self.optimizer_.step(closure)
+        loss = self._total(losses)
+        self.history.record_batch("train_loss", loss.item())
+        for hook in hooks.batch_end:
+            hook(self, batch=shown, training=True, loss=loss, y_pred=raw[0])
+
+    @torch.inference_mode()
+    def _valid_epoch(self, batches: Batches) -> None:
+        """Record the loss over all validation labels, as one mean and not a mean of batch means."""
+        hooks = _Hooks.of(self)
+        loss_sum, total = 0.0, 0.0
+        for x, y, weight in batches:
+            shown = (x, mark_missing(y, weight))
+            for hook in hooks.batch_begin:
+                hook(self, batch=shown, training=False)
+            raw = self.module_(x)
+            pointwise = self.criterion_.pointwise(raw, y)
+            loss_sum = loss_sum + (pointwise if weight is None else pointwise * weight).sum(-2)
+            total = total + _label_weight((x, y, weight))
+            for hook in hooks.batch_end:
+                hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=raw[0])
+        losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
+        self.valid_losses_.append(losses.cpu().numpy())
+        row = {"valid_loss": float(self._total(losses)), "valid_batch_size": len(batches.dataset)}
+        self.history[-1]["batches"].append(row)
+
+    # ---- losses -------------------------------------------------------------------------------------------------
+
+    def _loss_shape(self) -> tuple[int, int]:
+        return len(self.sharing_lambda), len(self.task_names)
+
+    def _weigh(self, losses: Tensor) -> Tensor | None:
+        """Return the weight of each task in this step: fixed times adaptive."""
+        adaptive = self.weighting.weights(losses)
+        if adaptive is None or self.task_weights is None:
+            return self.task_weights if adaptive is None else adaptive
+        return adaptive * self.task_weights
+
+    def _total(self, losses: Tensor) -> Tensor:
+        """Return the fixed-weight sum of task losses over members and tasks: (..., member, task) -> (...)."""
+        return (losses if self.task_weights is None else losses * self.task_weights).sum((-2, -1))
+
+    def _penalty(self) -> float:
+        data = self._buffer.data.detach()
+        terms = [(centred_penalty(region.view(data)) * self.sharing_lambda).sum() for region in self._tied]
+        return float(sum(terms))
+
+    def _add_penalty_gradient(self) -> None:
+        for region in self._tied:
+            theta, gradient = (region.view(flat) for flat in (self._buffer.data.detach(), self._buffer.data.grad))
+            gradient += penalty_gradient(theta, self.sharing_lambda)
+
+    def _record_train_losses(self, losses: Tensor, totals: list[Tensor | float]) -> None:
+        """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
+        self._check_finite(losses)
+        penalty = self._penalty() if bool((self.sharing_lambda > 0).any()) else 0.0
+        rows = self.history[-1]["batches"]
+        for row, loss in zip(rows, self._total(losses).tolist(), strict=True):
+            row["train_loss"] = loss + penalty
+        share = _stack_totals(totals, losses)
+        self.train_losses_.append(((losses * share).sum(0) / share.sum(0)).cpu().numpy())
+
+    def _check_finite(self, losses: Tensor) -> None:
+        finite = torch.isfinite(losses).all(1)  # (batches, task)
+        if bool(finite.all()):
+            return
+        first = int((~finite.all(1)).nonzero()[0])
+        task = int((~finite[first]).nonzero()[0])
+        epoch = self.history[-1]["epoch"]
+        raise ValueError(
+            f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch {epoch} (step {first + 1}). "
+            f"Try a smaller lr (now {self.lr:g}), standardised features, or gradient clipping with "
+            f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
+        )
+
+    # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
+
+    def evaluation_step(self, batch, training=False):
+        """Return raw outputs (batch, n_outputs)."""
+        self._set_training(training)
+        with torch.set_grad_enabled(training):
+            return self.module_(batch[0])[0]
+
+    def predict(self, X):
+        """Return encoded predictions (n_samples, task): class codes, or standardised values."""
+        raw = torch.cat([torch.as_tensor(part) for part in self.forward_iter(X)]).unsqueeze(0)
+        return self.criterion_.decode(raw)[0].cpu().numpy()
+
+
+class _Hooks:
+    """The batch hooks of those callbacks that define them."""
+
+    def __init__(self, batch_begin: list, grad_computed: list, batch_end: list) -> None:
+        self.batch_begin, self.grad_computed, self.batch_end = batch_begin, grad_computed, batch_end
+
+    @classmethod
+    def of(cls, net: MultiTaskNet) -> _Hooks:
+        callbacks = [callback for _, callback in net.callbacks_]
+
+        def listening(name: str) -> list:
+            default = getattr(Callback, name)
+            return [getattr(c, name) for c in callbacks if getattr(type(c), name) is not default and not _idle(c, name)]
+
+        return cls(listening("on_batch_begin"), listening("on_grad_computed"), listening("on_batch_end"))
+
+    def __bool__(self) -> bool:
+        return bool(self.batch_begin or self.grad_computed or self.batch_end)
+
+
+def _idle(callback: Callback, hook: str) -> bool:
+    return isinstance(callback, LRScheduler) and hook == "on_batch_end" and callback.step_every == "epoch"
+
+
+def _label_weight(batch: Batch) -> Tensor | float:
+    """Return the summed label weights of each task, or the number of rows where all labels weigh 1."""
+    x, _, weight = batch
+    return float(len(x)) if weight is None else weight.sum(-2)
+
+
+def _stack_totals(totals: list[Tensor | float], like: Tensor) -> Tensor:
+    """Return label weights that broadcast to (batches, member, task)."""
+    if isinstance(totals[0], float):
+        return torch.tensor(totals, dtype=like.dtype, device=like.device)[:, None, None]
+    return torch.stack(totals).unsqueeze(1)

@@ -1,0 +1,140 @@
+"""One training run: from tensors and hyper-parameters to a trained net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from skorch.callbacks import EarlyStopping
+from skorch.helper import predefined_split
+
+from skmtl._network import NetworkPlan
+from skmtl._objective import Objective
+from skmtl.training._callbacks import BestWeights, EpochProgress
+from skmtl.training._data import TensorData
+from skmtl.training._net import MultiTaskNet, build_network
+from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
+from skmtl.training._threads import threads_for
+from skmtl.weighting import Weighting
+
+
+@dataclass
+class TrainingRun:
+    """What one run needs beside its data.
+
+    Attributes
+    ----------
+    plan : NetworkPlan
+        Architecture.
+    dtype, device : torch.dtype, torch.device
+        Where and in what precision to train.
+    seed : int
+        Draws the initial weights, the batches and the dropout masks.
+    task_names : list of str
+        In the network's task order.
+    task_weights : array of shape (n_tasks,) or None
+        In the network's task order.
+    weighting : Weighting
+        How task losses become one update.
+    sharing_lambda, lr, weight_decay : float
+        Strength of the sharing penalty; step size; L2 penalty of the weights.
+    optimizer : str or callable
+        A name in `OPTIMIZERS`, or what makes a torch optimiser from parameters.
+    batch_size, max_epochs : int
+        Rows of a batch; passes over the rows.
+    patience, tol : int or None, float
+        Early stopping on the validation loss; None for none.
+    callbacks : sequence
+        skorch callbacks.
+    verbose : int
+        1 for a progress bar.
+    earlier : MultiTaskNet or MultiTaskNetwork or None
+        Where to go on from.
+    """
+
+    plan: NetworkPlan
+    dtype: torch.dtype
+    device: torch.device
+    seed: int
+    task_names: list[str]
+    task_weights: np.ndarray | None
+    weighting: Weighting
+    sharing_lambda: float
+    optimizer: object
+    lr: float
+    weight_decay: float
+    batch_size: int
+    max_epochs: int
+    patience: int | None
+    tol: float
+    callbacks: Sequence = field(default_factory=tuple)
+    verbose: int = 0
+    earlier: object = None
+
+
+def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:
+    """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
+    devices = [run.device] if run.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(run.seed)
+        net = _make_net(run, valid).initialize()
+        _go_on_from(run.earlier, net)
+        with threads_for(net.work_per_step(min(run.batch_size, len(data)))):
+            return net.partial_fit(data)
+
+
+def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
+    optimizer = OPTIMIZERS.get(run.optimizer, run.optimizer) if isinstance(run.optimizer, str) else run.optimizer
+    place = {"dtype": run.dtype, "device": run.device}
+    weights = None if run.task_weights is None else torch.as_tensor(run.task_weights[None], **place)
+    return MultiTaskNet(
+        build_network,
+        Objective,
+        module__plan=run.plan,
+        module__dtype=run.dtype,
+        criterion__groups=run.plan.layout.groups,
+        weighting=run.weighting.start(1, run.plan.layout.n_tasks),
+        task_weights=weights,
+        sharing_lambda=torch.full((1,), float(run.sharing_lambda), **place),
+        task_names=run.task_names,
+        optimizer=optimizer,
+        lr=run.lr,
+        optimizer__weight_decay=run.weight_decay,
+        batch_size=run.batch_size,
+        max_epochs=run.max_epochs,
+        iterator_train__generator=torch.Generator().manual_seed(run.seed),
+        train_split=None if valid is None else predefined_split(valid),
+        callbacks=_callbacks(run),
+        device=run.device,
+        verbose=0,
+    )
+
+
+def _callbacks(run: TrainingRun) -> list:
+    """Return the user's callbacks and ours; those that stop training go last, for the others to see every epoch."""
+    callbacks = list(run.callbacks)
+    if run.verbose:
+        callbacks.append(EpochProgress())
+    if run.patience is not None:
+        callbacks.append(("best_weights", BestWeights(run.patience, run.tol)))
+    return sorted(callbacks, key=_stops)
+
+
+def _stops(callback) -> bool:
+    return isinstance(callback[1] if isinstance(callback, tuple) else callback, (EarlyStopping, BestWeights))
+
+
+def _go_on_from(earlier, net: MultiTaskNet) -> None:
+    """Copy weights, and the optimiser's state where there is one of the same kind, into a new net."""
+    if earlier is None:
+        return
+    network = earlier.module_ if isinstance(earlier, MultiTaskNet) else earlier
+    net.module_.load_state_dict(network.state_dict())
+    before = getattr(earlier, "optimizer_", None)
+    if isinstance(before, FlatOptimizer) and type(before) is type(net.optimizer_):
+        lr = net.optimizer_.param_groups[0]
+        state = before.state_dict()
+        state["param_groups"][0].update({k: v for k, v in lr.items() if k != "params"})
+        net.optimizer_.load_state_dict(state)

@@ -1,0 +1,35 @@
+"""The contract of a weighting: how the losses of the tasks become one update."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+
+class WeightingState(ABC):
+    """What a weighting learns during one fit."""
+
+    @abstractmethod
+    def weights(self, losses: Tensor) -> Tensor | None:
+        """Return the weight of each task in this step, or None for 1.
+
+        Parameters
+        ----------
+        losses : Tensor of shape (member, task)
+            Loss of each task on the batch; 0 where the batch holds no label of the task.
+
+        Returns
+        -------
+        Tensor of shape (member, task) or None
+            Multiplies the fixed `task_weights`.
+        """
+
+
+class Weighting(BaseEstimator, ABC):  # type: ignore[misc]
+    """How task losses become one update. Subclass it, store the options in `__init__` and `start` a state."""
+
+    @abstractmethod
+    def start(self, n_members: int, n_tasks: int) -> WeightingState:
+        """Return the state of a new fit."""

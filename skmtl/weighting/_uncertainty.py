@@ -1,0 +1,53 @@
+"""Uncertainty weighting: a learned noise level per task scales its loss."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skmtl.weighting._base import Weighting, WeightingState
+
+
+class UncertaintyWeighting(Weighting):
+    r"""Weigh each task by its learned noise level.
+
+    Minimises :math:`\sum_t e^{-s_t} L_t + s_t / 2` over the network and the log variances :math:`s_t`; a task that
+    keeps a high loss gets a low weight :math:`e^{-s_t}`.
+
+    Parameters
+    ----------
+    lr : float, default=0.01
+        Step size of gradient descent on :math:`s_t`, which starts at 0; positive.
+
+    Notes
+    -----
+    The paper [1]_ trains :math:`s_t` with the network's optimiser; here it has plain gradient descent of its own, so
+    that it works alike for every optimiser. Steps without a label of a task leave its :math:`s_t` as it is.
+
+    References
+    ----------
+    .. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
+       and Semantics", CVPR 2018.
+    """
+
+    def __init__(self, lr=0.01):
+        self.lr = lr
+
+    def start(self, n_members: int, n_tasks: int) -> WeightingState:
+        """Return log variances of zero."""
+        if not self.lr > 0:
+            raise ValueError(f"UncertaintyWeighting: lr must be > 0. Found {self.lr!r}.")
+        return _Uncertainty(self.lr, torch.zeros(n_members, n_tasks))
+
+
+class _Uncertainty(WeightingState):
+    def __init__(self, lr: float, log_variance: Tensor) -> None:
+        self.lr = lr
+        self.log_variance = log_variance  # (member, task)
+
+    def weights(self, losses: Tensor) -> Tensor:
+        s = self.log_variance = self.log_variance.to(losses)
+        weight = torch.exp(-s)
+        gradient = torch.where(losses > 0, 0.5 - weight * losses, 0.0)
+        self.log_variance = s - self.lr * gradient
+        return weight
