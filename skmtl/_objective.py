@@ -6,12 +6,14 @@ The mask of missing labels is applied here and nowhere else: a missing label has
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from skmtl.tasks import TaskGroup
 
+T = TypeVar("T", Tensor, float)
 Weigh = Callable[[Tensor], Tensor | None]
 
 
@@ -71,8 +73,8 @@ class Objective(nn.Module):
         coefficient = coefficients(target, weight)
         gradients = []
         for g in self.groups:
-            loss, gradient = g.kind.loss_and_gradient(g.view(raw), target[..., g.tasks])
-            torch.sum(loss.mul_(_pick(coefficient, g)), -2, out=out[:, g.tasks])
+            loss, gradient = g.kind.loss_and_gradient(g.view(raw), _pick(target, g))
+            torch.sum(loss.mul_(_pick(coefficient, g)), -2, out=_pick(out, g))
             gradients.append(gradient)
         task_weights = weigh(out)
         if task_weights is not None:
@@ -84,7 +86,7 @@ class Objective(nn.Module):
         for g, gradient in zip(self.groups, gradients, strict=True):
             picked = _pick(coefficient, g)
             gradient.mul_(picked if isinstance(picked, float) else picked.unsqueeze(-2))
-        flat = [gradient.flatten(-2) for gradient in gradients]
+        flat = [gradient.squeeze(-2) if gradient.shape[-2] == 1 else gradient.flatten(-2) for gradient in gradients]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
 
 
@@ -99,5 +101,8 @@ def coefficients(target: Tensor, weight: Tensor | None) -> Tensor | float:
     return weight / total.clamp_min(torch.finfo(weight.dtype).tiny)
 
 
-def _pick(coefficient: Tensor | float, group: TaskGroup) -> Tensor | float:
-    return coefficient if isinstance(coefficient, float) else coefficient[..., group.tasks]
+def _pick(values: T, group: TaskGroup) -> T:
+    """Return a kind's part of (..., task) values; a number stands for all tasks."""
+    if isinstance(values, float) or values.shape[-1] == group.kind.n_tasks:
+        return values
+    return values[..., group.tasks]

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 
 __all__ = ["assign_parts", "is_continuous", "label_codes"]
 
+_BATCH = 64  # rows of one class that are matched to parts together
+
 # Limits of the search for exchanges that bring a missing class to a part: rows tried on either side, passes.
 _DONORS, _PARTNERS, _PASSES = 16, 512, 3
 
@@ -23,7 +25,7 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
 
     Sizes are exact (rounded shares of the rows). A class with at least as many rows as there are parts reaches every
     part wherever the other classes leave room for it. With two parts the first is the one to learn from: every class
-    with two or more rows has one there, whatever that does to the second part.
+    with two or more rows has one there, even where that leaves the second part smaller.
 
     Parameters
     ----------
@@ -46,9 +48,10 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     Notes
     -----
     The paper places row after row. Which part is next depends only on how many rows of the current class each part
-    still wants, so all rows of a class are placed at once, with the same result. Beyond the paper: part sizes are
-    kept exactly, a part that has none of a class comes first, missing labels are shared out as well, and classes that
-    a part still lacks are brought there by exchanging rows.
+    still wants, so many rows of a class are placed at once. Beyond the paper: part sizes are kept exactly; a part that
+    has none of a class comes first; ties between parts, and which of the rows goes to which of the parts, are decided
+    by the rows' other labels; missing labels are shared out as well; classes that a part still lacks are brought there
+    by a search for exchanges of rows, which may miss one where exchanges of two rows do not suffice.
     """
     deal = _Deal(codes, np.asarray(proportions, dtype=float), rng)
     deal.place_all()
@@ -68,7 +71,8 @@ class _Deal:
         self.rng = rng
         self.ids, self.total = _number_labels(codes)
         self.room = _part_sizes(n, proportions)  # (part,)
-        self.want = self.room[:, None] * (self.total / max(n, 1))  # (part, label)
+        self.share = proportions / proportions.sum()  # not room / n: equal parts must tie
+        self.want = self.share[:, None] * self.total  # (part, label)
         self.have = np.zeros((k, len(self.total)), dtype=np.int64)
         self.part = np.full(n, -1, dtype=np.int64)
         self.order = np.arange(n) if rng is None else rng.permutation(n)
@@ -84,21 +88,47 @@ class _Deal:
             label = int(left.argmin())
             rows = rows_by_label[start[label] : start[label + 1]]
             rows = rows[self.part[rows] < 0]
-            self._place(rows, self._next_parts(label, len(rows)))
+            for first in range(0, len(rows), _BATCH):
+                self._place_matched(rows[first : first + _BATCH], label)
             np.subtract.at(left, self.ids[rows][self.ids[rows] < len(left)], 1)
             left[left == 0] = np.inf
         rest = self.order[self.part[self.order] < 0]
         self._place(rest, np.repeat(np.arange(len(self.room)), self.room))
 
-    def _next_parts(self, label: int, n_rows: int) -> np.ndarray:
-        """Return the parts that the next rows of a label go to, first row first."""
+    def _place_matched(self, rows: np.ndarray, label: int) -> None:
+        """Place rows of a label: it decides which parts are next, the rows' other labels which row goes where."""
+        benefit = self._benefit(rows)
+        # Space counts like the most abundant label of the rows: spent unevenly, it would fail the last classes.
+        space = (self.room - self.share * self.room.sum()) / self._widest(rows)
+        parts = self._next_parts(label, len(rows), benefit.mean(axis=0) + space)
+        benefit -= benefit.mean(axis=1, keepdims=True)
+        chosen = np.empty(len(rows), dtype=np.int64)
+        for slot, part in enumerate(parts):
+            chosen[slot] = benefit[:, part].argmax()
+            benefit[chosen[slot]] = -np.inf
+        self._place(rows[chosen], parts)
+
+    def _benefit(self, rows: np.ndarray) -> np.ndarray:
+        """Return (row, part) how far the part lacks the row's labels, relative to what it should have of each."""
+        ids = np.minimum(self.ids[rows], len(self.total) - 1)
+        real = self.ids[rows] < len(self.total)
+        lack = 1 - self.have[:, ids] / np.maximum(self.want[:, ids], 1e-12)  # (part, row, slot)
+        return (lack * real).sum(axis=2).T
+
+    def _widest(self, rows: np.ndarray) -> float:
+        """Return the rows that a part should have, on average, of the most abundant label of these rows."""
+        ids = self.ids[rows]
+        return float(self.total[ids[ids < len(self.total)]].max() / len(self.room))
+
+    def _next_parts(self, label: int, n_rows: int, benefit: np.ndarray) -> np.ndarray:
+        """Return the parts that the next rows of a label go to, first row first; benefit (n_parts,) breaks ties."""
         slots = np.minimum(self.room, n_rows)
         part = np.repeat(np.arange(len(slots)), slots)
         nth = np.arange(len(part)) - np.repeat(np.cumsum(slots) - slots, slots)  # the part's 0th, 1st, ... new row
-        wish = (self.want[:, label] - self.have[:, label])[part] - nth
+        wish = np.round((self.want[:, label] - self.have[:, label])[part] - nth, 9)
         lacks = (self.have[part, label] == 0) & (nth == 0)
         tie = np.arange(len(slots)) if self.rng is None else self.rng.permutation(len(slots))
-        best = np.lexsort((tie[part], nth - self.room[part], -wish, ~lacks))
+        best = np.lexsort((tie[part], nth - self.room[part], -benefit[part], -wish, ~lacks))
         return part[best[:n_rows]]
 
     def _place(self, rows: np.ndarray, parts: np.ndarray) -> None:

@@ -6,7 +6,7 @@ batched matrix product. With layer input a, weights W, bias b, pre-activation z 
     forward     z = a W + b                       a' = s(z)
     backward    dz = da' * s'(z)                  dW = a^T dz      db = sum over the batch of dz      da = dz W^T
 
-which is what `run` and `DenseStack.backward` spell out, into buffers that are allocated once per batch size. It gives
+which is what `forward_train` and `backward` spell out, into buffers that are allocated once per batch size. They give
 what autograd gives (see the tests) at a fraction of its overhead; `forward` is the same function for autograd.
 """
 
@@ -58,6 +58,7 @@ class DenseStack(StackedModule):
         self.dropout = dropout
         self.linear_output = linear_output
         self._function = ACTIVATIONS[activation]
+        self._n_networks = math.prod(stack_shape)
         self._workspaces: dict[int, Workspace] = {}
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
@@ -73,92 +74,86 @@ class DenseStack(StackedModule):
                 h = self._function.function(h)
                 if self.dropout and self.training:
                     h = torch.dropout(h, self.dropout, True)
-        return h.unflatten(0, self.stack_shape)
+        return self._split(h)
 
     def forward_train(self, x: Tensor) -> Tensor:
         """Return what `forward` does, by hand, into this stack's buffers; keep what `backward` needs."""
-        self._x_shape = x.shape
-        x = self._spread(x)
-        batch = x.shape[1]
-        if batch not in self._workspaces:
-            self._workspaces[batch] = Workspace(self, batch)
-        self._x, self._work = x, self._workspaces[batch]
-        return self.run(x, self._work).unflatten(0, self.stack_shape)
-
-    def run(self, x: Tensor, work: Workspace) -> Tensor:
-        """Compute (stack, batch, n_in) -> (stack, batch, n_out) into `work`."""
-        h = x
-        for k, (weight, bias) in enumerate(work.layers):
-            h = torch.baddbmm(bias, h, weight, out=work.pre[k])
-            if not self._is_active(k):
-                continue
-            h = self._function.forward_(work.out[k].copy_(h) if self._function.saves_input else h)
-            if self.dropout and self.training:
-                keep = 1.0 - self.dropout
-                h = torch.mul(h, work.mask[k].bernoulli_(keep).div_(keep), out=work.dropped[k])
-        return h
+        work = self._workspaces.get(x.shape[-2])
+        if work is None:
+            work = self._workspaces[x.shape[-2]] = Workspace(self, x.shape[-2])
+        self._workspaces[0] = work  # the one that `backward` will read; no batch has 0 rows
+        work.x_ndim, work.x = x.ndim, self._spread(x)
+        h = work.x
+        for k, layer in enumerate(work.layers):
+            h = torch.baddbmm(layer.bias, h, layer.weight, out=layer.z)
+            if self._is_active(k):
+                h = self._function.forward_(layer.a.copy_(h) if self._function.saves_input else h)
+                if layer.mask is not None and self.training:
+                    h = torch.mul(h, layer.mask.bernoulli_(1.0 - self.dropout).div_(1.0 - self.dropout), out=layer.out)
+        return self._split(h)
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
         """Set each parameter's gradient, given that of the output (overwritten); return that of the input if asked."""
-        work, dz = self._work, gradient.flatten(0, len(self.stack_shape) - 1)
+        work = self._workspaces[0]
+        dz = gradient.flatten(0, 1) if len(self.stack_shape) == 2 else gradient
         for k in range(self.n_layers - 1, -1, -1):
+            layer = work.layers[k]
             if self._is_active(k):
-                if self.dropout and self.training:
-                    dz.mul_(work.mask[k])
-                self._function.backward_(dz, work.pre[k] if self._function.saves_input else work.out[k])
-            a = work.dropped[k - 1] if k else self._x
-            grad_weight, grad_bias = work.gradients[k]
-            torch.bmm(a.transpose(1, 2), dz, out=grad_weight)
-            torch.sum(dz, 1, keepdim=True, out=grad_bias)
+                if layer.mask is not None and self.training:
+                    dz.mul_(layer.mask)
+                self._function.backward_(dz, layer.z if self._function.saves_input else layer.a)
+            torch.bmm(work.layers[k - 1].out_t if k else work.x.transpose(1, 2), dz, out=layer.grad_weight)
+            torch.sum(dz, 1, keepdim=True, out=layer.grad_bias)
             if k or input_gradient:
-                dz = torch.bmm(dz, work.layers[k][0].transpose(1, 2), out=work.grad_inputs[k])
-        return self._gather(dz) if input_gradient else None
+                dz = torch.bmm(dz, layer.weight_t, out=layer.grad_input)
+        return self._gather(dz, work.x_ndim) if input_gradient else None
 
     def flat_parameters(self) -> Tensor:
         """Return all parameters of each network: (\\*stack_shape, parameter)."""
         return torch.cat([p.detach().flatten(len(self.stack_shape)) for p in self.parameters()], dim=-1)
 
-    def workspace(self, batch: int) -> Workspace:
-        """Return fresh buffers for `run` outside training."""
-        return Workspace(self, batch, training=False)
+    def _gradients(self, k: int) -> list[Tensor]:
+        """Return the gradients of weight and bias, shaped as `_layer` shapes them."""
+        pair = []
+        for parameter in (self._parameters[f"weight_{k}"], self._parameters[f"bias_{k}"]):
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            pair.append(parameter.grad.flatten(0, 1) if len(self.stack_shape) == 2 else parameter.grad)
+        return pair
 
     def _is_active(self, k: int) -> bool:
         return k < self.n_layers - 1 or not self.linear_output
 
     def _layer(self, k: int) -> tuple[Tensor, Tensor]:
-        depth = len(self.stack_shape) - 1
-        return getattr(self, f"weight_{k}").flatten(0, depth), getattr(self, f"bias_{k}").flatten(0, depth)
+        """Return weight (stack, n_in, n_out) and bias (stack, 1, n_out)."""
+        weight, bias = self._parameters[f"weight_{k}"], self._parameters[f"bias_{k}"]
+        return (weight.flatten(0, 1), bias.flatten(0, 1)) if len(self.stack_shape) == 2 else (weight, bias)
 
     def _spread(self, x: Tensor) -> Tensor:
-        """Return x with one leading axis over all networks: rows that several networks read are not copied if M = 1."""
-        missing = len(self.stack_shape) + 2 - x.ndim
-        if missing == 1 and len(self.stack_shape) == 2:  # (member, batch, n) -> (member, 1, batch, n)
-            x = x.unsqueeze(1)
-        return x.expand(*self.stack_shape, *x.shape[-2:]).flatten(0, len(self.stack_shape) - 1)
+        """Return x as (stack, batch, n_in); rows that all networks read are not copied."""
+        if x.ndim == 2:
+            return x.expand(self._n_networks, -1, -1)
+        if len(self.stack_shape) == 1:
+            return x
+        if x.ndim == 3:  # (member, batch, n_in), read by every task
+            x = x.unsqueeze(1).expand(-1, self.stack_shape[1], -1, -1)
+        return x.flatten(0, 1)
 
-    def _gather(self, gradient: Tensor) -> Tensor:
-        """Sum the gradient over the axes that `_spread` expanded."""
-        gradient = gradient.unflatten(0, self.stack_shape)
-        if len(self._x_shape) < gradient.ndim:
-            gradient = gradient.sum(1)
-        return gradient
+    def _split(self, h: Tensor) -> Tensor:
+        """Return (stack, batch, n) with the axes of `stack_shape`."""
+        return h.unflatten(0, self.stack_shape) if len(self.stack_shape) == 2 else h
 
-    def _gradients(self, k: int) -> tuple[Tensor, Tensor]:
-        depth = len(self.stack_shape) - 1
-        pair = []
-        for parameter in (getattr(self, f"weight_{k}"), getattr(self, f"bias_{k}")):
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-            pair.append(parameter.grad.flatten(0, depth))
-        return pair[0], pair[1]
+    def _gather(self, gradient: Tensor, x_ndim: int) -> Tensor:
+        """Return the gradient of the input that `_spread` was given."""
+        gradient = self._split(gradient)
+        return gradient.sum(1) if x_ndim < gradient.ndim else gradient
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
         self._workspaces = {}  # they view the parameters, which may now move
         return super()._apply(fn, recurse)
 
     def __getstate__(self) -> dict[str, object]:
-        state = {k: v for k, v in self.__dict__.items() if k not in ("_x", "_work")}
-        return {**state, "_workspaces": {}}
+        return {**self.__dict__, "_workspaces": {}}
 
     def _draw(self, k: int) -> Tensor:
         """Draw weights: independent over members, equal over tasks."""
@@ -176,21 +171,25 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
 
 
 class Workspace:
-    """Everything that a pass over one batch size writes to, and views of the weights with one stack axis."""
+    """What a pass over one batch size writes to: a `_Layer` each, and the input of the pass under way."""
 
-    def __init__(self, stack: DenseStack, batch: int, training: bool = True) -> None:
-        layers = range(stack.n_layers)
-        rows = math.prod(stack.stack_shape)
-        self.layers = [tuple(p.detach() for p in stack._layer(k)) for k in layers]
+    x: Tensor
+    x_ndim: int
 
-        def new(sizes: Sequence[int]) -> list[Tensor]:
-            like = self.layers[0][0] if self.layers else torch.empty(0)
-            return [torch.empty(rows, batch, n, dtype=like.dtype, device=like.device) for n in sizes]
+    def __init__(self, stack: DenseStack, batch: int) -> None:
+        self.layers = [_Layer(stack, k, batch) for k in range(stack.n_layers)]
 
-        self.pre = new(stack.sizes[1:])
-        self.out = new(stack.sizes[1:]) if stack._function.saves_input else self.pre
-        self.mask = new(stack.sizes[1:]) if stack.dropout and training else []
-        self.dropped = new(stack.sizes[1:]) if stack.dropout and training else self.out
-        if training:
-            self.grad_inputs = new(stack.sizes[:-1])
-            self.gradients = [stack._gradients(k) for k in layers]
+
+class _Layer:
+    """Views of one layer's parameters and gradients with one stack axis, and its buffers."""
+
+    def __init__(self, stack: DenseStack, k: int, batch: int) -> None:
+        self.weight, self.bias = (p.detach() for p in stack._layer(k))
+        self.grad_weight, self.grad_bias = stack._gradients(k)
+        rows, n_in, n_out = self.weight.shape
+        self.z = self.weight.new_empty(rows, batch, n_out)  # before the activation
+        self.a = torch.empty_like(self.z) if stack._function.saves_input else self.z  # after it
+        self.mask = torch.empty_like(self.z) if stack.dropout and stack._is_active(k) else None
+        self.out = self.a if self.mask is None else torch.empty_like(self.z)  # after dropout
+        self.grad_input = self.weight.new_empty(rows, batch, n_in)
+        self.weight_t, self.out_t = self.weight.transpose(1, 2), self.out.transpose(1, 2)

@@ -23,7 +23,9 @@ class TaskGroup:
 
     def view(self, raw: Tensor) -> Tensor:
         """Return this kind's part of raw outputs: (..., n_outputs) -> (..., width, task)."""
-        return raw[..., self.columns].unflatten(-1, (self.kind.width, self.kind.n_tasks))
+        if self.columns.stop - self.columns.start < raw.shape[-1]:
+            raw = raw[..., self.columns]
+        return raw.unsqueeze(-2) if self.kind.width == 1 else raw.unflatten(-1, (self.kind.width, -1))
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ class MultiTaskNet(NeuralNet):
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
+    @torch.no_grad()
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
         losses = self._buffer.data.new_empty(len(batches), *self._loss_shape())
@@ -154,8 +155,7 @@ class MultiTaskNet(NeuralNet):
                 self._heard_step(batch, losses[k], hooks)
             else:
                 self._step(batch, losses[k])
-        with torch.no_grad():
-            self._record_train_losses(losses, totals)
+        self._record_train_losses(losses, totals)
 
     def _step(self, batch: Batch, losses: Tensor) -> None:
         """Forward, loss, backward, update."""
@@ -165,7 +165,6 @@ class MultiTaskNet(NeuralNet):
         else:
             self.optimizer_.step(lambda: self._gradient(batch, losses) and self._total(losses))
 
-    @torch.no_grad()
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
         x, y, weight = batch

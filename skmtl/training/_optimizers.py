@@ -32,6 +32,7 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
         self.buffer = buffer
+        self._p, self._g = buffer.data.detach(), buffer.data.grad
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
         super().__init__([buffer.data], {"lr": lr, "weight_decay": weight_decay})
@@ -47,18 +48,16 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def zero_grad(self, set_to_none=False):
         """Set the flat gradient to zero; views of it stay valid."""
-        self.buffer.data.grad.zero_()
+        self._g.zero_()
 
-    @torch.no_grad()
     def step(self, closure: Callable | None = None):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
         group = self.param_groups[0]
-        p, g = self.buffer.data.detach(), self.buffer.data.grad
-        self._update(p, g, group["lr"], group["weight_decay"])
-        for region in self.tied:
-            metric = self._metric(region, group["lr"])
-            proximal_step_(region.view(p), metric, self.sharing_lambda)
+        self._update(self._p, self._g, group["lr"], group["weight_decay"])
+        if group["lr"] > 0:
+            for region in self.tied:
+                proximal_step_(region.view(self._p), self._metric(region, group["lr"]), self.sharing_lambda)
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
@@ -81,6 +80,7 @@ class Adam(FlatOptimizer):
     """
 
     beta1, beta2, eps = 0.9, 0.999, 1e-8
+    _fused_options = dict(beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0, amsgrad=False, maximize=False)  # noqa: C408
 
     def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
         super().__init__(buffer, lr, weight_decay)
@@ -108,8 +108,7 @@ class Adam(FlatOptimizer):
         self._n_steps = (int(t) if self._n_steps is None else self._n_steps) + 1
         t.add_(1)
         if _FUSED is not None:
-            options = dict(weight_decay=0.0, eps=self.eps, amsgrad=False, maximize=False)
-            _FUSED([p], [g], [m], [v], [], [t], lr=lr, beta1=self.beta1, beta2=self.beta2, **options)
+            _FUSED([p], [g], [m], [v], [], [t], lr=lr, **self._fused_options)
             return
         m.lerp_(g, 1 - self.beta1)
         v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
