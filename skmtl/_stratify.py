@@ -41,10 +41,6 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     int array of shape (n_samples,)
         The part of each row.
 
-    References
-    ----------
-    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
-
     Notes
     -----
     The paper places row after row. Which part is next depends only on how many rows of the current class each part
@@ -52,6 +48,10 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     has none of a class comes first; ties between parts, and which of the rows goes to which of the parts, are decided
     by the rows' other labels; missing labels are shared out as well; classes that a part still lacks are brought there
     by a search for exchanges of rows, which may miss one where exchanges of two rows do not suffice.
+
+    References
+    ----------
+    .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
     """
     deal = _Deal(codes, np.asarray(proportions, dtype=float), rng)
     deal.place_all()
