@@ -106,7 +106,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     See Also
     --------
     MultiTaskRegressor : The same for numeric targets.
-    skmtl.model_selection.transfer_gain : Did sharing help each task?
+    skmtl.model_selection.transfer_gain : Say which tasks gained from sharing.
 
     Examples
     --------

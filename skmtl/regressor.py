@@ -96,7 +96,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     See Also
     --------
     MultiTaskClassifier : The same for classes.
-    skmtl.model_selection.transfer_gain : Did sharing help each task?
+    skmtl.model_selection.transfer_gain : Say which tasks gained from sharing.
 
     Examples
     --------

@@ -7,19 +7,21 @@ from importlib import import_module
 PUBLIC = {
     "skmtl": ["MultiTaskClassifier", "MultiTaskRegressor"],
     "skmtl.datasets": ["load_census", "load_energy", "make_related_classification", "make_related_regression"],
-    "skmtl.metrics": ["make_task_scorer", "task_scores"],
+    "skmtl.metrics": ["UndefinedTaskWarning", "make_task_scorer", "task_scores"],
     "skmtl.model_selection": ["MultiTaskKFold", "cross_val_predict", "transfer_gain"],
     "skmtl.sharing": [
         "AttentionSharing",
+        "DenseStack",
         "HardSharing",
         "IndependentSharing",
         "Sharing",
         "SharingModule",
         "SoftSharing",
+        "StackedModule",
         "TrunkShape",
     ],
     "skmtl.tasks": ["Binary", "Multiclass", "Regression", "Task"],
-    "skmtl.weighting": ["EqualWeighting", "UncertaintyWeighting", "Weighting"],
+    "skmtl.weighting": ["EqualWeighting", "UncertaintyWeighting", "Weighting", "WeightingState"],
 }
 
 NAMES = [f"{module}.{name}" for module, names in PUBLIC.items() for name in names]

@@ -5,12 +5,13 @@ import dataclasses
 import inspect
 import re
 
+import pandas as pd
 import pytest
 from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
 
-from tests._public import NAMES, own_methods, resolve
+from tests._public import NAMES, PUBLIC, own_methods, resolve
 
 # Not asked for: text below the opening quotes (scikit-learn writes it beside them), unnamed single returns, capitals
 # at the start of descriptions (many begin with a name or a formula), and the sections that not every object needs.
@@ -22,7 +23,7 @@ def _is_estimator(obj) -> bool:
     return inspect.isclass(obj) and issubclass(obj, BaseEstimator) and not inspect.isabstract(obj)
 
 
-CONTRACT_METHODS = {"build"}
+CONTRACT_METHODS = {"build", "start"}
 CLASSES = [name for name in NAMES if inspect.isclass(resolve(name))]
 ESTIMATORS = [name for name in CLASSES if _is_estimator(resolve(name))]
 
@@ -39,9 +40,13 @@ def _documented(obj) -> dict[str, str]:
 
 
 def _signature(obj) -> dict[str, inspect.Parameter]:
-    if inspect.isclass(obj) and not obj.__init__.__module__.startswith("skmtl") and not dataclasses.is_dataclass(obj):
-        return {}  # an __init__ of torch or scikit-learn
+    if inspect.isclass(obj) and not dataclasses.is_dataclass(obj) and not _is_ours(obj.__init__):
+        return {}  # an __init__ of torch, scikit-learn or Python
     return {name: p for name, p in inspect.signature(obj).parameters.items() if name != "self"}
+
+
+def _is_ours(function) -> bool:
+    return getattr(function, "__module__", "").startswith("skmtl")
 
 
 def _documented_default(description: str):
@@ -79,6 +84,17 @@ def test_method_docstrings_are_complete(name):
         if inspect.isfunction(member):
             _check_parameters(member)
     assert {method: found for method, found in problems.items() if found} == {}
+
+
+@pytest.mark.parametrize("name", PUBLIC["skmtl"])
+def test_documented_attributes_are_those_of_a_fitted_estimator(name):
+    cls = resolve(f"skmtl.{name}")
+    X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
+    y = pd.DataFrame({"s": [0, 1, 0, 1], "t": [1, 1, 0, 0]})
+    fitted = cls(max_epochs=1, random_state=0).fit(X, y)
+    documented = [entry.name for entry in NumpyDocString(inspect.getdoc(cls))["Attributes"]]
+    assert [attribute for attribute in documented if not hasattr(fitted, attribute)] == []
+    assert sorted(documented) == sorted(a for a in vars(fitted) if a.endswith("_") and not a.startswith("_"))
 
 
 def _check_parameters(obj) -> None:

@@ -8,6 +8,8 @@
 `Sharing`              the contract of a strategy: subclass it for your own
 `SharingModule`        what a strategy builds
 `TrunkShape`           what it is told
+`StackedModule`        a building block whose parameters are stacked over members and tasks
+`DenseStack`           dense layers of such a stack
 =====================  ====================================================================
 """
 

@@ -51,7 +51,7 @@ class AttentionSharing(Sharing):
     8
     """
 
-    def __init__(self, n_heads=4, n_tokens=8):
+    def __init__(self, n_heads: int = 4, n_tokens: int = 8) -> None:
         self.n_heads = n_heads
         self.n_tokens = n_tokens
 

@@ -23,9 +23,9 @@ class TrunkShape:
         Columns of X.
     hidden_layer_sizes : tuple of int
         Widths of the trunk's layers; may be empty.
-    activation : str
+    activation : str, default="relu"
         Name of the activation function.
-    dropout : float
+    dropout : float, default=0.0
         Share of hidden units dropped in training, in [0, 1).
     n_members : int, default=1
         Networks of this shape trained side by side.

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,9 +37,9 @@ class DenseStack(StackedModule):
         Widths from the input to the output.
     activation : str
         After every layer, or after every layer but the last with ``linear_output=True``.
-    dropout : float
+    dropout : float, default=0.0
         Share of activations dropped in training.
-    linear_output : bool
+    linear_output : bool, default=False
         Whether the last layer is linear: a head.
     """
 
@@ -115,7 +116,7 @@ class DenseStack(StackedModule):
     def _gradients(self, k: int) -> list[Tensor]:
         """Return the gradients of weight and bias, shaped as `_layer` shapes them."""
         pair = []
-        for parameter in (self._parameters[f"weight_{k}"], self._parameters[f"bias_{k}"]):
+        for parameter in self._pair(k):
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             pair.append(parameter.grad.flatten(0, 1) if len(self.stack_shape) == 2 else parameter.grad)
@@ -126,8 +127,12 @@ class DenseStack(StackedModule):
 
     def _layer(self, k: int) -> tuple[Tensor, Tensor]:
         """Return weight (stack, n_in, n_out) and bias (stack, 1, n_out)."""
-        weight, bias = self._parameters[f"weight_{k}"], self._parameters[f"bias_{k}"]
+        weight, bias = self._pair(k)
         return (weight.flatten(0, 1), bias.flatten(0, 1)) if len(self.stack_shape) == 2 else (weight, bias)
+
+    def _pair(self, k: int) -> tuple[Tensor, Tensor]:
+        """Return weight and bias of a layer; a look-up in the dict, for `getattr` would slow every pass."""
+        return cast(Tensor, self._parameters[f"weight_{k}"]), cast(Tensor, self._parameters[f"bias_{k}"])
 
     def _spread(self, x: Tensor) -> Tensor:
         """Return x as (stack, batch, n_in); rows that all networks read are not copied."""
@@ -150,7 +155,7 @@ class DenseStack(StackedModule):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
         self._workspaces = {}  # they view the parameters, which may now move
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_workspaces": {}}

@@ -41,7 +41,7 @@ class SoftSharing(Sharing):
     MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.1)
     """
 
-    def __init__(self, tie_heads=False):
+    def __init__(self, tie_heads: bool = False) -> None:
         self.tie_heads = tie_heads
 
     def build(self, shape: TrunkShape) -> SharingModule:

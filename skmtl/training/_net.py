@@ -260,8 +260,8 @@ class MultiTaskNet(NeuralNet):
         task = int((~finite[first]).nonzero()[0])
         epoch = self.history[-1]["epoch"]
         raise ValueError(
-            f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch {epoch} (step {first + 1}). "
-            f"Try a smaller lr (now {self.lr:g}), standardised features, or gradient clipping with "
+            f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch {epoch} "
+            f"(step {first + 1}). Try a smaller lr (now {self.lr:g}), standardised features, or gradient clipping with "
             f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
         )
 

@@ -16,6 +16,12 @@ class EqualWeighting(Weighting):
     References
     ----------
     .. [1] V. Kurin et al., "In Defense of the Unitary Scalarization for Deep Multi-Task Learning", NeurIPS 2022.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> MultiTaskRegressor(weighting="equal", task_weights=[1.0, 0.5])
+    MultiTaskRegressor(task_weights=[1.0, 0.5])
     """
 
     def start(self, n_members: int, n_tasks: int) -> WeightingState:

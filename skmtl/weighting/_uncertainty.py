@@ -28,9 +28,16 @@ class UncertaintyWeighting(Weighting):
     ----------
     .. [1] A. Kendall, Y. Gal, R. Cipolla, "Multi-Task Learning Using Uncertainty to Weigh Losses for Scene Geometry
        and Semantics", CVPR 2018.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.weighting import UncertaintyWeighting
+    >>> MultiTaskRegressor(weighting=UncertaintyWeighting(lr=0.1)).get_params()["weighting__lr"]
+    0.1
     """
 
-    def __init__(self, lr=0.01):
+    def __init__(self, lr: float = 0.01) -> None:
         self.lr = lr
 
     def start(self, n_members: int, n_tasks: int) -> WeightingState:
