@@ -214,7 +214,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return rows with encoded targets, in the network's task order and precision."""
         order = self._plan.layout.order
         place = {"dtype": self._torch_dtype, "device": self._torch_device()}
-        y = torch.as_tensor(self._encode(table)[:, order], **place)
+        y = self._encode(table)
+        if weight is not None:
+            y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
+        y = torch.as_tensor(y[:, order], **place)
         rows = None
         if weight is not None:
             used = (weight > 0).any(axis=1)

@@ -181,8 +181,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return self._partial_fit(X, y, sample_weight)
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        y = _numbers(table)
-        self._codec = ScaleCodec.fit(y, table.observed.astype(np.float64) if weight is None else weight)
+        weight = table.observed.astype(np.float64) if weight is None else weight
+        self._codec = ScaleCodec.fit(np.where(weight > 0, _numbers(table), 0.0), weight)
         if self._target_dtype.kind != "f":
             self._target_dtype = np.dtype(np.float64)
         return regression_layout(table.n_columns)
