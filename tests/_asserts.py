@@ -1,0 +1,251 @@
+"""The laws that every strategy, kind and weighting obeys: one assert helper each."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from skmtl._network import MultiTaskNetwork, SharedHeads
+from skmtl._objective import Objective
+from skmtl.sharing import DenseStack, StackedModule
+from skmtl.tasks import Binary, Multiclass
+from skmtl.training import OPTIMIZERS, MultiTaskNet, TensorData
+from tests._cases import outputs
+
+
+def assert_same_outputs(one, other, X, rtol=0.0, atol=0.0):
+    """Two models say the same of X; to the last bit unless a tolerance is given."""
+    for a, b in zip(outputs(one, X), outputs(other, X), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def assert_same_weights(one, other):
+    """Two fitted models have equal weights to the last bit."""
+    ours, theirs = one.network_.state_dict(), other.network_.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        assert torch.equal(weight, theirs[name]), name
+
+
+# ---- permuting tasks ----------------------------------------------------------------------------------------------
+
+
+def assert_permuting_tasks_permutes_outputs(estimator, X, y, order):
+    """Training on permuted columns of y, from permuted initial weights, gives permuted outputs."""
+    start = clone(estimator).set_params(max_epochs=1, warm_start=True)
+    # Loaded from a pickle a model has its network but no optimiser state, so both go on from weights alone.
+    model = pickle.loads(pickle.dumps(clone(start).fit(X, y)))
+    permuted = pickle.loads(pickle.dumps(clone(start).fit(X, y[:, order])))
+    _load_permuted(permuted, model, order)
+    for m, targets in ((model, y), (permuted, y[:, order])):
+        m.set_params(max_epochs=estimator.max_epochs).fit(X, targets)
+    before, after = outputs(model, X), outputs(permuted, X)
+    for place, task in enumerate(order):
+        np.testing.assert_allclose(after[place], before[task], rtol=1e-7, atol=1e-9)
+
+
+def _load_permuted(target, source, order):
+    """Give `target`, whose task p is the source's task order[p], the weights of `source`."""
+    here, there = source._plan.layout, target._plan.layout
+    origin = here.places[np.asarray(order)[there.order]]  # where the task at each place comes from
+    columns = {place: _columns(here)[origin[place]] for place in range(len(origin))}
+    with torch.no_grad():
+        for ours, theirs in zip(target.network_.modules(), source.network_.modules(), strict=True):
+            if isinstance(ours, SharedHeads):
+                for place, own in enumerate(_columns(there)):
+                    for parameter, given in zip(ours.parameters(), theirs.parameters(), strict=True):
+                        parameter[..., own] = given[..., columns[place]]
+            elif isinstance(ours, StackedModule) and ours is not getattr(target.network_.heads, "stack", None):
+                _copy(ours, theirs, origin if len(ours.stack_shape) == 2 else None)
+            elif isinstance(ours, StackedModule) and len(ours.stack_shape) == 2:
+                _copy(ours, theirs, origin)
+            elif not isinstance(ours, StackedModule):
+                _copy(ours, theirs, None)
+
+
+def _copy(ours, theirs, origin):
+    for parameter, given in zip(ours.parameters(recurse=False), theirs.parameters(recurse=False), strict=True):
+        parameter.copy_(given if origin is None else given[:, origin])
+
+
+def _columns(layout):
+    """Return the raw columns of the task at each place, first class first."""
+    columns = []
+    for group in layout.groups:
+        grid = np.arange(group.columns.start, group.columns.stop).reshape(group.kind.width, -1)
+        columns += list(grid.T)
+    return columns
+
+
+# ---- missing labels and weights -----------------------------------------------------------------------------------
+
+
+def assert_masked_label_changes_nothing(estimator, X, y, values):
+    """A label of weight zero, whatever its value, is as good as a missing one: equal bits."""
+    missing = np.isnan(y)
+    weight = np.where(missing, 0.0, 1.0)
+    model = clone(estimator).fit(X, y)
+    for value in values:
+        other = clone(estimator).fit(X, np.where(missing, value, y), sample_weight=weight)
+        assert_same_outputs(model, other, X)
+
+
+def assert_rows_without_labels_change_nothing(estimator, X, y):
+    """Rows whose labels are all missing may be there or not: equal bits, whatever the batches."""
+    some = np.arange(0, len(X), 3)
+    X_more = np.insert(X, some, X[some] + 1.0, axis=0)
+    y_more = np.insert(y, some, np.nan, axis=0)
+    assert_same_outputs(clone(estimator).fit(X, y), clone(estimator).fit(X_more, y_more), X)
+
+
+def assert_weight_two_is_the_row_twice(estimator, X, y):
+    """With one full batch in float64, a row of weight 2 counts as the row twice."""
+    estimator = clone(estimator).set_params(batch_size=10 * len(X))
+    twice = np.arange(0, len(X), 2)
+    weight = np.ones(len(X))
+    weight[twice] = 2.0
+    weighted = clone(estimator).fit(X, y, sample_weight=weight)
+    repeated = clone(estimator).fit(np.vstack([X, X[twice]]), np.vstack([y, y[twice]]))
+    assert_same_outputs(weighted, repeated, X, rtol=1e-7, atol=1e-9)
+
+
+# ---- seeds and files ----------------------------------------------------------------------------------------------
+
+
+def assert_equal_seed_equal_bits(estimator, X, y):
+    """Two fits with one seed are equal to the last bit; another seed is not."""
+    model, again = clone(estimator).fit(X, y), clone(estimator).fit(X, y)
+    assert_same_weights(model, again)
+    assert_same_outputs(model, again, X)
+    other = clone(estimator).set_params(random_state=estimator.random_state + 1).fit(X, y)
+    assert not all(np.array_equal(a, b) for a, b in zip(outputs(model, X), outputs(other, X), strict=True))
+
+
+def assert_pickle_keeps_predictions(model, X):
+    """A model from a pickle gives equal predictions, also on another number of threads."""
+    loaded = pickle.loads(pickle.dumps(model))
+    assert_same_outputs(model, loaded, X)
+    expected = outputs(model, X)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        for a, b in zip(expected, outputs(loaded, X), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def assert_decode_inverts_encode(model, table):
+    """Raw outputs that say exactly the encoded targets are decoded to the targets."""
+    layout, codes = model._plan.layout, model._encode(table)[:, model._plan.layout.order]
+    raw = np.zeros((len(codes), layout.n_outputs))
+    for group in layout.groups:
+        raw[:, group.columns] = _certain(group.kind, codes[:, group.tasks]).reshape(len(codes), -1)
+    predicted = model._decode(raw).reshape(len(codes), -1)
+    for t, (labels, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
+        if labels.dtype.kind == "f":
+            np.testing.assert_allclose(predicted[seen, t].astype(float), labels[seen], rtol=1e-12, atol=1e-12)
+        else:
+            assert predicted[seen, t].tolist() == labels[seen].tolist()
+
+
+def _certain(kind, codes):
+    """Return raw outputs (batch, width, task) that leave no doubt about the encoded targets."""
+    if isinstance(kind, Binary):
+        return (2.0 * codes - 1.0)[:, None]
+    if isinstance(kind, Multiclass):
+        return (np.arange(kind.width)[:, None] == codes[:, None]).astype(float)
+    return codes[:, None]
+
+
+# ---- stacks of members --------------------------------------------------------------------------------------------
+
+
+def make_net(network, plan, sharing_lambda, weighting, optimizer="adam", seed=0, **kwargs):
+    """Return an uninitialised training net around a network of any number of members."""
+    return MultiTaskNet(
+        lambda: network,
+        Objective,
+        criterion__groups=plan.layout.groups,
+        weighting=weighting.start(len(sharing_lambda), plan.layout.n_tasks),
+        sharing_lambda=torch.as_tensor(sharing_lambda, dtype=next(network.parameters()).dtype),
+        task_names=[str(t) for t in range(plan.layout.n_tasks)],
+        optimizer=OPTIMIZERS.get(optimizer, optimizer),
+        optimizer__weight_decay=0.0,
+        iterator_train__generator=torch.Generator().manual_seed(seed),
+        train_split=None,
+        verbose=0,
+        **{"lr": 0.01, "batch_size": 16, "max_epochs": 3, **kwargs},
+    )
+
+
+def train_members(plan, data: TensorData, lambdas, weighting, optimizer="adam", **kwargs):
+    """Return each member's network trained alone, and the network of all of them trained as one stack."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(7)
+        alone = [plan.build().to(data.X.dtype) for _ in lambdas]
+        stack = plan.build(len(lambdas)).to(data.X.dtype)
+    _concatenate(stack, alone)
+    start = {name: weight.clone() for name, weight in stack.state_dict().items()}
+    for network, one in zip(alone, lambdas, strict=True):
+        make_net(network, plan, [one], weighting, optimizer, **kwargs).fit(data)
+    make_net(stack, plan, lambdas, weighting, optimizer, **kwargs).fit(data)
+    moved = [not torch.equal(weight, start[name]) for name, weight in stack.state_dict().items()]
+    assert any(moved), "training moved nothing"
+    return alone, stack
+
+
+def _concatenate(stack: MultiTaskNetwork, alone: list[MultiTaskNetwork]) -> None:
+    states = [network.state_dict() for network in alone]
+    stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+
+
+def assert_stack_is_its_members(plan, data, lambdas, weighting, optimizer="adam", atol=1e-5, **kwargs):
+    """A stack of members learns what each member learns alone from equal weights and batches."""
+    alone, stack = train_members(plan, data, lambdas, weighting, optimizer, **kwargs)
+    for k, network in enumerate(alone):
+        for (name, weight), stacked in zip(network.named_parameters(), stack.parameters(), strict=True):
+            difference = float((stacked[k] - weight[0]).detach().abs().max())
+            assert difference <= atol, f"member {k}, {name}: {difference}"
+
+
+# ---- the ends of λ ------------------------------------------------------------------------------------------------
+
+
+def assert_lambda_zero_is_independent(soft, X, y):
+    """Soft sharing without a penalty is independent towers, bit for bit."""
+    soft = clone(soft).set_params(sharing_lambda=0.0)
+    model, baseline = soft.fit(X, y), clone(soft).set_params(sharing="independent").fit(X, y)
+    assert_same_weights(model, baseline)
+    assert_same_outputs(model, baseline, X)
+
+
+def tower_spread(model):
+    """Return the largest distance of a tower's parameter from the mean tower, relative to the largest parameter."""
+    towers = model.network_.trunk.stack.flat_parameters()[0]  # (task, parameter)
+    return float((towers - towers.mean(0)).abs().max() / towers.abs().max())
+
+
+def assert_task_without_labels_raises(estimator, X, y, name):
+    """A task that nobody labelled is refused by name, before any training."""
+    with pytest.raises(ValueError, match=f"Task '{name}': every label is missing"):
+        clone(estimator).fit(X, y)
+
+
+def assert_independent_is_single_tasks(estimator, X, y, rtol, monkeypatch):
+    """Independent towers learn what each task would learn alone from the same initial tower and head."""
+    draw = DenseStack._draw
+
+    def draw_alike(stack, k):
+        stack.alike = len(stack.stack_shape) == 2  # heads too: a task drawn alone then gets the first task's
+        return draw(stack, k)
+
+    monkeypatch.setattr(DenseStack, "_draw", draw_alike)
+    together = outputs(clone(estimator).fit(X, y), X)
+    for t, column in enumerate(y.T):
+        (alone,) = outputs(clone(estimator).fit(X, column), X)
+        np.testing.assert_allclose(together[t], alone, rtol=rtol, atol=rtol)

@@ -1,0 +1,42 @@
+"""Small tables and estimators over every strategy, kind and weighting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+
+STRATEGIES = ("independent", "hard", "soft", "attention")
+KINDS = ("regression", "binary", "multiclass")
+WEIGHTINGS = ("equal", "uncertainty")
+N_CLASSES = {"binary": (2, 2, 2, 2), "multiclass": (3, 2, 5, 4)}
+N_TASKS, N_FEATURES = 4, 5
+
+
+def make_table(kind, n_samples=48, missing=0.25, dtype=np.float64, seed=0, n_classes=None):
+    """Return X (n_samples, 5) and y (n_samples, 4): numbers on four scales or codes of ragged classes, some NaN."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n_samples, N_FEATURES)).astype(dtype)
+    score = X @ rng.normal(size=(N_FEATURES, N_TASKS)) + 0.3 * rng.normal(size=(n_samples, N_TASKS))
+    if kind == "regression":
+        y = score * [1.0, 10.0, 0.1, 5.0] + [0.0, 100.0, -3.0, 1.0]
+    else:
+        rank = score.argsort(axis=0).argsort(axis=0)
+        y = np.floor(rank * np.asarray(n_classes or N_CLASSES[kind]) / n_samples)
+    y[rng.random(y.shape) < missing] = np.nan
+    return X, y
+
+
+def make_estimator(kind="regression", sharing="hard", **params):
+    """Return a small estimator that trains for a few mini-batch epochs."""
+    small = {"hidden_layer_sizes": (8,), "lr": 0.01, "batch_size": 16, "max_epochs": 4, "random_state": 0}
+    estimator = MultiTaskRegressor if kind == "regression" else MultiTaskClassifier
+    return estimator(sharing, **{**small, **params})
+
+
+def outputs(model, X):
+    """Return everything that the model says of X as one list of float arrays, one per task."""
+    if isinstance(model, MultiTaskRegressor):
+        return list(model.predict(X).reshape(len(X), -1).T)
+    proba = model.predict_proba(X)
+    return proba if isinstance(proba, list) else [proba]

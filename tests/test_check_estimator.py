@@ -1,0 +1,49 @@
+"""scikit-learn's own contract, with no expected failure."""
+
+import pytest
+from sklearn.utils.estimator_checks import check_estimator
+
+from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from tests._cases import STRATEGIES
+
+# Skipped by scikit-learn without array-api-compat, and for estimators without decision_function.
+MAY_SKIP = {"check_array_api_input", "check_classifiers_multilabel_output_format_decision_function"}
+
+both_estimators = pytest.mark.parametrize("estimator", [MultiTaskClassifier, MultiTaskRegressor])
+checked = pytest.mark.filterwarnings("ignore")  # the checks warn about data of their own
+
+
+@both_estimators
+@pytest.mark.parametrize("sharing", ["independent", "hard", "soft"])
+@checked
+def test_check_estimator(estimator, sharing):
+    assert_passes_every_check(estimator(sharing))
+
+
+@both_estimators
+@checked
+def test_check_estimator_with_narrow_attention(estimator):
+    assert_passes_every_check(estimator("attention", hidden_layer_sizes=(16,)))
+
+
+@pytest.mark.slow
+@both_estimators
+@checked
+def test_check_estimator_with_attention(estimator):
+    assert_passes_every_check(estimator("attention"))
+
+
+@pytest.mark.slow
+@both_estimators
+@pytest.mark.parametrize("sharing", STRATEGIES)
+@checked
+def test_check_estimator_with_other_options(estimator, sharing):
+    model = estimator(sharing, hidden_layer_sizes=16, head_layer_sizes=(8,), weighting="uncertainty", lr=0.01)
+    assert_passes_every_check(model)
+
+
+def assert_passes_every_check(estimator):
+    results = check_estimator(estimator, on_skip=None)  # raises at the first failure
+    assert {result["status"] for result in results} <= {"passed", "skipped"}
+    assert {result["check_name"] for result in results if result["status"] == "skipped"} <= MAY_SKIP
+    assert len(results) > 50

@@ -1,0 +1,208 @@
+"""The laws, over every strategy, kind and weighting."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from skmtl._network import NetworkPlan
+from skmtl._table import read_targets
+from skmtl.sharing import STRATEGIES as STRATEGY_CLASSES
+from skmtl.sharing import SoftSharing
+from skmtl.tasks import classification_layout, regression_layout
+from skmtl.training import TensorData
+from skmtl.weighting import WEIGHTINGS as WEIGHTING_CLASSES
+from tests import _asserts as laws
+from tests._cases import KINDS, N_CLASSES, N_FEATURES, N_TASKS, STRATEGIES, WEIGHTINGS, make_estimator, make_table
+
+every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS)
+
+
+@every_strategy
+@every_kind
+@every_weighting
+def test_permuting_tasks_permutes_outputs(sharing, kind, weighting):
+    X, y = make_table(kind)
+    estimator = make_estimator(kind, sharing, weighting=weighting, sharing_lambda=0.1)
+    laws.assert_permuting_tasks_permutes_outputs(estimator, X, y, order=[2, 0, 3, 1])
+
+
+@every_strategy
+@every_kind
+@every_weighting
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_masked_label_changes_nothing(sharing, kind, weighting, dtype):
+    X, y = make_table(kind, dtype=dtype)
+    values = [1e6, -1e200] if kind == "regression" else [0.0, 1.0]
+    laws.assert_masked_label_changes_nothing(make_estimator(kind, sharing, weighting=weighting), X, y, values)
+
+
+@every_strategy
+@every_kind
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_rows_without_labels_change_nothing(sharing, kind, batch_size):
+    X, y = make_table(kind)
+    y[np.isnan(y).all(axis=1), 0] = 0.0
+    laws.assert_rows_without_labels_change_nothing(make_estimator(kind, sharing, batch_size=batch_size), X, y)
+
+
+@every_strategy
+@every_kind
+@every_weighting
+def test_weight_two_is_the_row_twice(sharing, kind, weighting):
+    X, y = make_table(kind)
+    laws.assert_weight_two_is_the_row_twice(make_estimator(kind, sharing, weighting=weighting), X, y)
+
+
+@every_strategy
+@every_kind
+@every_weighting
+@pytest.mark.usefixtures("global_random_state_untouched")
+def test_equal_seed_equal_bits(sharing, kind, weighting):
+    X, y = make_table(kind)
+    laws.assert_equal_seed_equal_bits(make_estimator(kind, sharing, weighting=weighting, dropout=0.2), X, y)
+
+
+@every_strategy
+@pytest.mark.usefixtures("global_random_state_untouched")
+def test_equal_seed_equal_bits_with_early_stopping(sharing):
+    X, y = make_table("regression", dtype=np.float32)
+    laws.assert_equal_seed_equal_bits(make_estimator(sharing=sharing, early_stopping=True, n_iter_no_change=2), X, y)
+
+
+@every_strategy
+@every_kind
+@every_weighting
+@pytest.mark.usefixtures("global_random_state_untouched")
+def test_pickle_keeps_predictions(sharing, kind, weighting):
+    X, y = make_table(kind, dtype=np.float32)
+    laws.assert_pickle_keeps_predictions(make_estimator(kind, sharing, weighting=weighting).fit(X, y), X)
+
+
+TABLES = {
+    "regression": make_table("regression")[1],
+    "binary": make_table("binary")[1],
+    "multiclass": make_table("multiclass")[1],
+    "words": np.array([["no", "a"], ["yes", "c"], ["no", "b"], ["yes", None]], dtype=object),
+    "bools": np.array([[True, False], [False, False], [True, True]]),
+    "ints": np.array([[3, -5], [7, 0], [3, 12]]),
+    "mixed columns": pd.DataFrame({"n": [1, 2, 1], "s": ["x", "z", "y"], "b": [True, False, True]}),
+    "mixed labels": np.array([1, "one", 2, None, "one"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_decode_inverts_encode(name):
+    table = read_targets(TABLES[name])
+    model = make_estimator("regression" if name == "regression" else "multiclass", max_epochs=1)
+    model.fit(np.zeros((len(table), 2)), TABLES[name])
+    laws.assert_decode_inverts_encode(model, table)
+
+
+@every_strategy
+@every_kind
+@every_weighting
+def test_a_stack_is_its_members(sharing, kind, weighting):
+    plan, data = _plan(kind, sharing), _data(kind)
+    laws.assert_stack_is_its_members(plan, data, [0.0, 0.01, 1.0], WEIGHTING_CLASSES[weighting]())
+
+
+@every_strategy
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+def test_a_stack_is_its_members_with_other_optimisers(sharing, optimizer):
+    plan, data = _plan("regression", sharing), _data("regression")
+    laws.assert_stack_is_its_members(plan, data, [0.01, 1.0], WEIGHTING_CLASSES["equal"](), optimizer)
+
+
+@pytest.mark.parametrize("sharing", ["independent", "hard", "soft"])
+@every_kind
+def test_a_stack_equals_its_members_bit_for_bit(sharing, kind):
+    plan, data = _plan(kind, sharing), _data(kind)
+    laws.assert_stack_is_its_members(plan, data, [0.0, 0.01, 1.0, 0.1], WEIGHTING_CLASSES["equal"](), atol=0.0)
+
+
+def _plan(kind, sharing):
+    layout = regression_layout(N_TASKS) if kind == "regression" else classification_layout(N_CLASSES[kind])
+    return NetworkPlan(STRATEGY_CLASSES[sharing](), layout, N_FEATURES, (16, 8), (), "relu", 0.0)
+
+
+def _data(kind):
+    X, y = make_table(kind, dtype=np.float32)
+    weight = (~np.isnan(y)).astype(np.float32)
+    scaled = (y - np.nanmean(y, axis=0)) / np.nanstd(y, axis=0) if kind == "regression" else y
+    order = _plan(kind, "hard").layout.order
+    return TensorData(
+        *(torch.from_numpy(a.astype(np.float32)) for a in (X, np.nan_to_num(scaled)[:, order], weight[:, order]))
+    )
+
+
+@every_kind
+@every_weighting
+@pytest.mark.parametrize("head_layer_sizes", [(), (6,)])
+def test_lambda_zero_is_independent(kind, weighting, head_layer_sizes):
+    X, y = make_table(kind, dtype=np.float32)
+    estimator = make_estimator(kind, "soft", weighting=weighting, head_layer_sizes=head_layer_sizes)
+    laws.assert_lambda_zero_is_independent(estimator, X, y)
+
+
+def test_lambda_zero_is_independent_with_tied_heads():
+    X, y = make_table("regression")
+    laws.assert_lambda_zero_is_independent(make_estimator(sharing=SoftSharing(tie_heads=True)), X, y)
+
+
+@every_kind
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_large_lambda_ties_the_towers(kind, optimizer):
+    X, y = make_table(kind)
+    free, tied = (
+        make_estimator(kind, "soft", sharing_lambda=strength, optimizer=optimizer, max_epochs=10).fit(X, y)
+        for strength in (0.0, 1e9)
+    )
+    assert laws.tower_spread(tied) < 1e-6
+    assert laws.tower_spread(free) > 1e-3
+
+
+@every_kind
+@pytest.mark.parametrize(("optimizer", "patience"), [("adam", N_TASKS**0.5), ("sgd", N_TASKS)])
+def test_a_tied_tower_learns_as_well_as_a_shared_trunk(kind, optimizer, patience):
+    # A tied trunk moves by the mean of the towers' steps, a shared one along the sum of the gradients: T times
+    # as far with SGD, and sqrt(T) times with Adam where the tasks' gradients are uncorrelated.
+    X, y = make_table(kind, n_samples=96)
+    params = {"optimizer": optimizer, "sharing_lambda": 1e9}
+    hard = make_estimator(kind, "hard", max_epochs=60, **params).fit(X, y)
+    soft = make_estimator(kind, "soft", max_epochs=int(60 * patience), **params).fit(X, y)
+    assert _fall(soft) < 1.1 * _fall(hard) < 0.5
+
+
+def _fall(model):
+    """Return the summed training loss of the last epoch relative to the first."""
+    return sum(model.history_[-1]["train_task_losses"]) / sum(model.history_[0]["train_task_losses"])
+
+
+@every_strategy
+@every_kind
+@every_weighting
+def test_a_task_nobody_labelled_raises_by_name(sharing, kind, weighting):
+    X, y = make_table(kind)
+    frame = pd.DataFrame(y, columns=["height", "weight", "shoe", "hat"])
+    frame["shoe"] = np.nan
+    laws.assert_task_without_labels_raises(make_estimator(kind, sharing, weighting=weighting), X, frame, "shoe")
+
+
+@every_kind
+@every_weighting
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_independent_is_single_tasks(kind, weighting, batch_size, monkeypatch):
+    # Tasks of one call share a head width and the rows of a batch: equal class counts and complete labels.
+    X, y = make_table(kind, missing=0.0, n_classes=(3, 3, 3, 3) if kind == "multiclass" else None)
+    estimator = make_estimator(kind, "independent", weighting=weighting, batch_size=batch_size)
+    laws.assert_independent_is_single_tasks(estimator, X, y, 1e-8, monkeypatch)
+
+
+@every_kind
+def test_independent_is_single_tasks_with_missing_labels_in_one_batch(kind, monkeypatch):
+    X, y = make_table(kind, n_classes=(3, 3, 3, 3) if kind == "multiclass" else None)
+    estimator = make_estimator(kind, "independent", batch_size=500)
+    laws.assert_independent_is_single_tasks(estimator, X, y, 1e-8, monkeypatch)
