@@ -73,7 +73,7 @@ for task, probability in zip(census.target_names, who.predict_proba(persons_test
     RocCurveDisplay.from_predictions(labels_test[task], probability[:, 1], name=task, ax=right, plot_chance_level=False)
 right.set(title="Census: held-out persons")
 
-path = Path(__file__).parent / "figures" / "0010_first_fit.png"
+path = Path("figures", "0010_first_fit.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
-print(f"\nFigure: {path.relative_to(Path(__file__).parents[1])}")
+print(f"\nFigure: {path}")

@@ -89,7 +89,7 @@ for ax, finding, (title, scores) in zip(axes, findings, results.items(), strict=
 axes[0].set_ylabel("R² on held-out rows (band: three draws)")
 figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
 
-path = Path(__file__).parent / "figures" / "0020_missing_labels.png"
+path = Path("figures", "0020_missing_labels.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
-print(f"Figure: {path.relative_to(Path(__file__).parents[1])}")
+print(f"Figure: {path}")

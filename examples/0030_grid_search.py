@@ -73,7 +73,7 @@ ax.set_title(f"Soft sharing peaks at λ = {best:g}; best of all: {search.best_pa
 ax.set(xlabel="sharing_lambda (λ)", ylabel="R² on held-out rows, mean of 12 tasks")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 
-path = Path(__file__).parent / "figures" / "0030_grid_search.png"
+path = Path("figures", "0030_grid_search.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
-print(f"\nFigure: {path.relative_to(Path(__file__).parents[1])}")
+print(f"\nFigure: {path}")

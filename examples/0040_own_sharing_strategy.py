@@ -113,7 +113,7 @@ image = right.imshow(mix)
 figure.colorbar(image, ax=right, label="weight in the last layer")
 right.set(xlabel="task that is read", ylabel="task that reads", title="It found the two groups")
 
-path = Path(__file__).parent / "figures" / "0040_own_sharing_strategy.png"
+path = Path("figures", "0040_own_sharing_strategy.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
-print(f"Figure: {path.relative_to(Path(__file__).parents[1])}")
+print(f"Figure: {path}")

@@ -61,7 +61,7 @@ right.set_title("Energy, hard sharing:\na small loss for both loads")
 right.set_ylim(-1, 2)
 right.locator_params(axis="x", nbins=4)
 
-path = Path(__file__).parent / "figures" / "0050_did_sharing_help.png"
+path = Path("figures", "0050_did_sharing_help.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
-print(f"\nFigure: {path.relative_to(Path(__file__).parents[1])}")
+print(f"\nFigure: {path}")

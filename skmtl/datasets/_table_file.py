@@ -39,7 +39,7 @@ def as_bunch(
 
 
 def _frame(data, target, feature_names, target_names, nominal_features):
-    import pandas as pd  # an optional dependency
+    import pandas as pd  # only where a frame is asked for
 
     features = pd.DataFrame(data, columns=feature_names).infer_objects()
     features = features.astype(dict.fromkeys(nominal_features, "category"))
