@@ -41,6 +41,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     """
 
     _metric: str  # what `score` averages over tasks
+    _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
 
     _parameter_constraints = {
         "sharing": [StrOptions(set(STRATEGIES)), Sharing],
@@ -238,7 +239,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         if not self.early_stopping:
             return data, None
         rows = np.arange(len(table)) if data.rows is None else data.rows.cpu().numpy()
-        codes = label_codes(table.columns, table.observed)[rows]
+        codes = label_codes(table.columns, table.observed, continuous=[self._is_continuous] * self.n_tasks_)[rows]
         shares = (1.0 - self.validation_fraction, self.validation_fraction)
         part = assign_parts(codes, shares, check_random_state(self.random_state))
         if not (part == 1).any() or not (part == 0).any():

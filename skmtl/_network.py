@@ -78,6 +78,11 @@ class MultiTaskNetwork(nn.Module):
         self.trunk = trunk
         self.heads = heads
 
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return self.heads.stack.bias_0.device
+
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (member, batch, n_outputs) for x (batch, n_features) or (member, batch, n_features)."""
         raw: Tensor = self.heads(self.trunk(x))
@@ -116,7 +121,7 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
     return TaskHeads(n_members, sizes, groups, plan.activation, plan.dropout)
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: nn.Module) -> np.ndarray:
+def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:
     """Apply a function of the network to rows, a few thousand at a time.
 
     Parameters
@@ -125,14 +130,14 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: nn.M
         (batch, n_features) -> (1, batch, ...).
     X : array of shape (n_samples, n_features)
         Rows, in the network's precision.
-    network : nn.Module
+    network : MultiTaskNetwork
         Says on which device to compute.
 
     Returns
     -------
     array of shape (n_samples, ...)
     """
-    device = next(network.parameters()).device
+    device = network.device
     with torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
         if len(X) <= CHUNK:

@@ -123,6 +123,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     """
 
     _metric = "accuracy"
+    _is_continuous = False
     _parameter_constraints = {
         **BaseMultiTask._parameter_constraints,
         "class_weight": [StrOptions({"balanced"}), dict, list, tuple, None],

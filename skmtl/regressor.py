@@ -109,6 +109,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     """
 
     _metric = "r2"
+    _is_continuous = True
 
     def __init__(
         self,
@@ -191,7 +192,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return np.where(table.observed, self._codec.encode(_numbers(table)), 0.0)
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
-        y = self._codec.decode(raw).astype(self._target_dtype, copy=False)
+        y = self._codec.decode(raw.astype(self._target_dtype, copy=False))
         return y[:, 0] if self._target_ndim == 1 else y
 
 

@@ -19,7 +19,7 @@ class Activation:
     Attributes
     ----------
     function : callable
-        Differentiable, out of place.
+        Differentiable; may overwrite its argument.
     forward_ : callable
         In place.
     backward_ : callable
@@ -62,9 +62,9 @@ def _silu_backward_(grad: Tensor, x: Tensor) -> Tensor:
 
 ACTIVATIONS = {
     "identity": Activation(lambda z: z, lambda z: z, lambda grad, out: grad, gain=1.0),
-    "relu": Activation(torch.relu, torch.relu_, _relu_backward_),
-    "tanh": Activation(torch.tanh, torch.tanh_, _tanh_backward_, gain=1.0),
-    "logistic": Activation(torch.sigmoid, torch.sigmoid_, _logistic_backward_, gain=1.0),
+    "relu": Activation(torch.relu_, torch.relu_, _relu_backward_),
+    "tanh": Activation(torch.tanh_, torch.tanh_, _tanh_backward_, gain=1.0),
+    "logistic": Activation(torch.sigmoid_, torch.sigmoid_, _logistic_backward_, gain=1.0),
     "gelu": Activation(F.gelu, lambda z: z.copy_(F.gelu(z)), _gelu_backward_, saves_input=True),
     "silu": Activation(F.silu, lambda z: F.silu(z, inplace=True), _silu_backward_, saves_input=True),
 }

@@ -110,11 +110,10 @@ class SharingModule(nn.Module, ABC):
 
     def backward(self, gradient: Tensor) -> None:
         """Set the gradient of the parameters, given the gradient of the features."""
-        stale = [p.grad for p in self.parameters() if p.grad is not None]
-        if stale:
-            torch._foreach_zero_(stale)
-        self._features.backward(gradient)
+        parameters = [p for p in self.parameters() if p.requires_grad]
+        found = torch.autograd.grad(self._features, parameters, gradient, allow_unused=True, materialize_grads=True)
         del self._features
+        torch._foreach_copy_([gradient_of(p) for p in parameters], list(found))
 
     def __getstate__(self) -> dict[str, object]:
         return {k: v for k, v in self.__dict__.items() if k != "_features"}
@@ -126,3 +125,10 @@ class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return a new module with random initial weights drawn from torch's global generator."""
+
+
+def gradient_of(parameter: nn.Parameter) -> Tensor:
+    """Return where a parameter's gradient is kept."""
+    if parameter.grad is None:
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

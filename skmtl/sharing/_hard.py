@@ -53,7 +53,7 @@ class DenseTrunk(SharingModule):
         self._n_shared = sizes[-1] * (shape.n_tasks if per_task else 1)
         self._tied, self._ties_heads = tied, ties_heads
         stack = (shape.n_members, shape.n_tasks) if per_task else (shape.n_members,)
-        self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout)
+        self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout, alike=per_task)
 
     @property
     def n_shared(self) -> int:

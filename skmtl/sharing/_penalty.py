@@ -13,7 +13,14 @@ to zero gives, with :math:`b_i = 4 \lambda T / (H_i + 4 \lambda T)` and :math:`a
 
 .. math:: \theta_i = \theta'_i + b_i (m - \theta'_i), \qquad m = \sum_i a_i \theta'_i \Big/ \sum_i a_i.
 
-:math:`\lambda = 0` leaves every bit as it was; :math:`\lambda \to \infty` sets all towers to one H-weighted mean.
+:math:`\lambda = 0` leaves every bit as it was. As :math:`\lambda \to \infty` all towers become one, but a tower made of
+T moves too little: its metric is :math:`\sum_i H_i`, while an optimiser that saw the sum of the gradients would use a
+smaller :math:`H_c` (for gradient descent T times smaller). So the common part of the step is lengthened,
+
+.. math:: \theta_i \leftarrow \theta_i + \bar b \, \Big(\sum_i H_i / H_c - 1\Big) (m - m_{\mathrm{before}}),
+
+with :math:`\bar b` the mean of the :math:`b_i`. At a minimum m does not move, so the minimiser stays; tied towers move
+exactly as the trunk of hard sharing does.
 """
 
 from __future__ import annotations
@@ -34,7 +41,9 @@ def penalty_gradient(theta: Tensor, sharing_lambda: Tensor) -> Tensor:
     return spread.mul_(4.0 * theta.shape[1] * sharing_lambda[:, None, None])
 
 
-def proximal_step_(theta: Tensor, metric: Tensor, sharing_lambda: Tensor) -> Tensor:
+def proximal_step_(
+    theta: Tensor, metric: Tensor, sharing_lambda: Tensor, mean_before: Tensor, common_metric: Tensor
+) -> Tensor:
     """Apply the proximal step to `theta` in place.
 
     Parameters
@@ -45,10 +54,19 @@ def proximal_step_(theta: Tensor, metric: Tensor, sharing_lambda: Tensor) -> Ten
         Diagonal H of that step, positive; overwritten.
     sharing_lambda : Tensor of shape (member,)
         Strength of the penalty.
+    mean_before : Tensor of shape (member, 1, parameter)
+        Mean of the towers before the optimiser's step.
+    common_metric : Tensor of shape (member, 1, parameter)
+        Diagonal H_c of the step that the optimiser would make with the sum of the towers' gradients.
     """
-    pull = 4.0 * theta.shape[1] * sharing_lambda[:, None, None]
+    n_tasks = theta.shape[1]
+    pull = 4.0 * n_tasks * sharing_lambda[:, None, None]
+    lengthen = metric.sum(1, keepdim=True).div_(common_metric).sub_(1.0)
     total = metric + pull
     a = metric.div_(total)
     b = torch.div(pull, total, out=total)
-    mean = (a * theta).sum(1, keepdim=True).div_(a.sum(1, keepdim=True))
-    return theta.lerp_(mean, b)
+    a_sum = a.sum(1, keepdim=True)
+    mean = a.mul_(theta).sum(1, keepdim=True).div_(a_sum)
+    theta.lerp_(mean, b)
+    common = a_sum.div_(-n_tasks).add_(1.0)  # mean of b
+    return theta.add_(mean.sub_(mean_before).mul_(lengthen).mul_(common))

@@ -98,5 +98,7 @@ class ScaleCodec:
         return (y - self.mean) / self.scale
 
     def decode(self, y: np.ndarray) -> np.ndarray:
-        """Return standardised values in the units of y."""
-        return y * self.scale + self.mean
+        """Return standardised values in the units of y, in the precision of the values given."""
+        scaled = y * self.scale.astype(y.dtype)
+        scaled += self.mean.astype(y.dtype)
+        return scaled

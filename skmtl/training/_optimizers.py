@@ -54,10 +54,13 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
         group = self.param_groups[0]
-        self._update(self._p, self._g, group["lr"], group["weight_decay"])
-        if group["lr"] > 0:
-            for region in self.tied:
-                proximal_step_(region.view(self._p), self._metric(region, group["lr"]), self.sharing_lambda)
+        lr = group["lr"]
+        before = [region.view(self._p).mean(1, keepdim=True) for region in self.tied]
+        self._update(self._p, self._g, lr, group["weight_decay"])
+        for k, region in enumerate(self.tied if lr > 0 else ()):
+            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True), lr)
+            metric = self._metric(region, lr)
+            proximal_step_(region.view(self._p), metric, self.sharing_lambda, before[k], common)
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
@@ -69,6 +72,10 @@ class FlatOptimizer(torch.optim.Optimizer):
     @abstractmethod
     def _metric(self, region: Region, lr: float) -> Tensor:
         """Return the diagonal H of the last step, which was ``-g / H`` in the long run, in a region; a new tensor."""
+
+    @abstractmethod
+    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
+        """Return the H that the sum of the towers' gradients would have, (member, 1, parameter), in tied region k."""
 
 
 class Adam(FlatOptimizer):
@@ -116,7 +123,16 @@ class Adam(FlatOptimizer):
         p.addcdiv_(m, denominator, value=-lr / (1 - self.beta1**self._n_steps))
 
     def _metric(self, region: Region, lr: float) -> Tensor:
-        v = region.view(self.state[self.buffer.data]["exp_avg_sq"])
+        return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]), lr)
+
+    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
+        state = self.state[self.buffer.data]
+        v = state.setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
+        v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
+        return self._scale(v, lr)
+
+    def _scale(self, v: Tensor, lr: float) -> Tensor:
+        """Return (sqrt(v / (1 - beta2^t)) + eps) / lr."""
         return v.sqrt().mul_(1 / math.sqrt(1 - self.beta2**self._n_steps) / lr).add_(self.eps / lr)
 
 
@@ -153,6 +169,9 @@ class SGD(FlatOptimizer):
     def _metric(self, region: Region, lr: float) -> Tensor:
         data = region.view(self.buffer.data.detach())
         return torch.full_like(data, (1 - self.momentum) / lr)
+
+    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
+        return torch.full_like(gradient, (1 - self.momentum) / lr)
 
 
 _FUSED = getattr(torch, "_fused_adam_", None)
