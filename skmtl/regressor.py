@@ -90,7 +90,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         The skorch net around it. Not kept in files.
     n_features_in_ : int
         Columns of X.
-    feature_names_in_ : array of shape (n_features_in_,)
+    feature_names_in_ : array of shape (`n_features_in_`,)
         Names of the columns of X where it had names.
 
     See Also
