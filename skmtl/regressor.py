@@ -200,10 +200,7 @@ def _numbers(table: TargetTable) -> np.ndarray:
     """Return the columns as floats, 0 where missing; refuse what is no number."""
     y = np.zeros(table.observed.shape)
     for t, (name, labels, seen) in enumerate(zip(table.task_names(), table.columns, table.observed.T, strict=True)):
-        try:
-            y[seen, t] = labels[seen].astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"Task {name!r}: a regression target must hold numbers. Found {labels[seen][0]!r}."
-            ) from error
+        if labels.dtype.kind not in "biuf":
+            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {labels[seen][0]!r}.")
+        y[seen, t] = labels[seen]
     return y

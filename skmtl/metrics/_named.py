@@ -11,7 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    explained_variance_score,
+    f1_score,
+    log_loss,
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    recall_score,
+    roc_auc_score,
+)
 
 __all__ = ["METRICS", "TaskMetric", "find_metric"]
 
@@ -121,35 +131,25 @@ def _one_vs_rest(score, y, proba, weight):
 
 
 def _log_loss(y, proba, weight):
-    eps = np.finfo(proba.dtype).eps
-    return np.average(-np.log(np.clip(proba[np.arange(len(y)), y], eps, 1 - eps)), weights=weight)
+    if proba.shape[1] == 1:  # of one class scikit-learn refuses to say that nothing can be lost
+        return 0.0
+    return log_loss(y, proba, labels=np.arange(proba.shape[1]), sample_weight=weight)
 
 
 def _r2(y, predicted, weight):
-    return np.nan if len(y) < 2 else _explained(_mse(y, predicted, weight), _variance(y, weight))
+    return r2_score(y, predicted, sample_weight=weight) if len(y) > 1 else np.nan
 
 
 def _explained_variance(y, predicted, weight):
-    return np.nan if len(y) < 2 else _explained(_variance(y - predicted, weight), _variance(y, weight))
-
-
-def _explained(left: float, total: float) -> float:
-    """Return the explained share; of a constant it is 1 if nothing is left, else 0 (as in scikit-learn)."""
-    if total > 0:
-        return 1 - left / total
-    return float(left == 0)
-
-
-def _variance(values, weight):
-    return np.average((values - np.average(values, weights=weight)) ** 2, weights=weight)
+    return explained_variance_score(y, predicted, sample_weight=weight) if len(y) > 1 else np.nan
 
 
 def _mae(y, predicted, weight):
-    return np.average(np.abs(y - predicted), weights=weight)
+    return mean_absolute_error(y, predicted, sample_weight=weight)
 
 
 def _mse(y, predicted, weight):
-    return np.average((y - predicted) ** 2, weights=weight)
+    return mean_squared_error(y, predicted, sample_weight=weight)
 
 
 def _rmse(y, predicted, weight):
@@ -157,7 +157,8 @@ def _rmse(y, predicted, weight):
 
 
 def _rrmse(y, predicted, weight):
-    variance = _variance(y, weight)
+    mean = np.full(len(y), np.average(y, weights=weight))
+    variance = _mse(y, mean, weight)
     return np.sqrt(_mse(y, predicted, weight) / variance) if variance > 0 else np.nan
 
 

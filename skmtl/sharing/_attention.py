@@ -140,5 +140,5 @@ class _AttentionModule(SharingModule):
         query = self.project_query(self.queries.weight).unflatten(-1, (self.n_heads, d))  # (member, task, head, d)
         key = self.key_weight.unflatten(-1, (self.n_heads, d))  # (member, width, head, d)
         fold = torch.einsum("mthd,mwhd->mwht", query, key).flatten(2) / math.sqrt(d)  # (member, width, head * task)
-        scores = torch.bmm(tokens, fold).unflatten(1, (-1, self.n_tokens)).unflatten(-1, (self.n_heads, -1))
-        return scores.permute(0, 1, 3, 4, 2).softmax(-1)
+        scores = torch.bmm(tokens, fold).unflatten(1, (-1, self.n_tokens))  # (member, batch, token, head * task)
+        return scores.softmax(2).unflatten(-1, (self.n_heads, -1)).permute(0, 1, 3, 4, 2)

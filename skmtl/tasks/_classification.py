@@ -85,7 +85,8 @@ class Multiclass(Task):
     def _mask(self, raw: Tensor) -> Tensor:
         if self._unused is None:
             return raw
-        return raw.masked_fill(self._unused.to(raw.device), float("-inf"))
+        self._unused = self._unused.to(raw.device)
+        return raw.masked_fill(self._unused, float("-inf"))
 
 
 def _index(target: Tensor, raw: Tensor) -> Tensor:

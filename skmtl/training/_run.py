@@ -101,7 +101,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         task_names=run.task_names,
         optimizer=optimizer,
         lr=run.lr,
-        optimizer__weight_decay=run.weight_decay,
+        **_decay(run, optimizer),
         batch_size=run.batch_size,
         max_epochs=run.max_epochs,
         iterator_train__generator=torch.Generator().manual_seed(run.seed),
@@ -110,6 +110,12 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         device=run.device,
         verbose=0,
     )
+
+
+def _decay(run: TrainingRun, optimizer) -> dict[str, float]:
+    """Return the weight decay; a user's optimiser that may know none is asked for it only where there is some."""
+    ours = isinstance(optimizer, type) and issubclass(optimizer, FlatOptimizer)
+    return {"optimizer__weight_decay": run.weight_decay} if ours or run.weight_decay else {}
 
 
 def _callbacks(run: TrainingRun) -> list:
