@@ -121,12 +121,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _check_parameters(self) -> None:
         self._validate_params()
-        if not np.isfinite(self.sharing_lambda):
-            raise ValueError(f"sharing_lambda must be finite and >= 0. Found {self.sharing_lambda!r}.")
         try:
-            torch.device("cpu" if self.device == "auto" else self.device)
-        except RuntimeError as error:
-            raise ValueError(f"device must be 'auto' or a torch device. Found {self.device!r}: {error}") from error
+            torch.empty(0, device=self._torch_device())
+        except (RuntimeError, AssertionError) as error:
+            raise ValueError(
+                f"device must be 'auto' or a device that torch can use here. Found {self.device!r}: {error}"
+            ) from error
 
     def _make_plan(self, layout: TaskLayout) -> NetworkPlan:
         sharing = STRATEGIES[self.sharing]() if isinstance(self.sharing, str) else clone(self.sharing)

@@ -103,6 +103,8 @@ def _own_column(frame, i):
 def _as_array(y, name: str) -> np.ndarray:
     if hasattr(y, "to_numpy"):
         array = _read_series(y)
+    elif isinstance(y, (list, tuple)) and _is_ragged(y):
+        raise ValueError(f"{name} must be a table: every row needs as many labels as the first.")
     else:
         array = np.asarray(y, dtype=object) if _mixes_types(y) else np.asarray(y)
     if array.ndim not in (1, 2):
@@ -114,8 +116,7 @@ def _mixes_types(y) -> bool:
     """Say whether numpy would turn a list's numbers or None into strings."""
     if not isinstance(y, (list, tuple)):
         return False
-    kind = np.asarray(y).dtype.kind if not _is_ragged(y) else "O"
-    return kind in "US" and any(not isinstance(v, (str, bytes)) for row in y for v in _cells(row))
+    return np.asarray(y).dtype.kind in "US" and any(not isinstance(v, (str, bytes)) for row in y for v in _cells(row))
 
 
 def _is_ragged(y) -> bool:

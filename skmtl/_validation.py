@@ -15,7 +15,13 @@ def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
     """Return X as a float array of shape (n_samples, n_features)."""
     if not reset and _is_plain(estimator, X, dtype):
         return X
-    return validate_data(estimator, X, dtype=dtype, reset=reset)
+    try:
+        return validate_data(estimator, X, dtype=dtype, reset=reset)
+    except ValueError as error:
+        column = _first_bad_column(X) if "Input X contains" in str(error) else None
+        if column is None:
+            raise
+        raise ValueError(f"Column {column!r} of X must hold finite numbers. {error}") from None
 
 
 def _is_plain(estimator, X, dtype) -> bool:
@@ -29,6 +35,16 @@ def _is_plain(estimator, X, dtype) -> bool:
         return False
     with np.errstate(all="ignore"):
         return bool(np.isfinite(X.sum()))
+
+
+def _first_bad_column(X):
+    """Return the name or number of the first column with NaN or infinity; None if X is no table of numbers."""
+    try:
+        finite = np.isfinite(np.asarray(X, dtype=np.float64)).all(axis=0)
+    except (TypeError, ValueError):
+        return None
+    names = list(getattr(X, "columns", range(finite.size)))
+    return None if finite.all() else names[int(np.argmin(finite))]
 
 
 def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y") -> TargetTable:

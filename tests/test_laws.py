@@ -165,14 +165,12 @@ def test_a_large_lambda_ties_the_towers(kind, optimizer):
 
 
 @every_kind
-@pytest.mark.parametrize(("optimizer", "patience"), [("adam", N_TASKS**0.5), ("sgd", N_TASKS)])
-def test_a_tied_tower_learns_as_well_as_a_shared_trunk(kind, optimizer, patience):
-    # A tied trunk moves by the mean of the towers' steps, a shared one along the sum of the gradients: T times
-    # as far with SGD, and sqrt(T) times with Adam where the tasks' gradients are uncorrelated.
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_tied_tower_learns_as_well_as_a_shared_trunk(kind, optimizer):
     X, y = make_table(kind, n_samples=96)
     params = {"optimizer": optimizer, "sharing_lambda": 1e9}
     hard = make_estimator(kind, "hard", max_epochs=60, **params).fit(X, y)
-    soft = make_estimator(kind, "soft", max_epochs=int(60 * patience), **params).fit(X, y)
+    soft = make_estimator(kind, "soft", max_epochs=60, **params).fit(X, y)
     assert _fall(soft) < 1.1 * _fall(hard) < 0.5
 
 
@@ -193,16 +191,14 @@ def test_a_task_nobody_labelled_raises_by_name(sharing, kind, weighting):
 
 @every_kind
 @every_weighting
-@pytest.mark.parametrize("batch_size", [16, 500])
-def test_independent_is_single_tasks(kind, weighting, batch_size, monkeypatch):
-    # Tasks of one call share a head width and the rows of a batch: equal class counts and complete labels.
-    X, y = make_table(kind, missing=0.0, n_classes=(3, 3, 3, 3) if kind == "multiclass" else None)
-    estimator = make_estimator(kind, "independent", weighting=weighting, batch_size=batch_size)
-    laws.assert_independent_is_single_tasks(estimator, X, y, 1e-8, monkeypatch)
+def test_independent_is_single_tasks(kind, weighting):
+    X, y = make_table(kind, missing=0.0)  # in mini-batches a task alone would draw only the rows that have its label
+    laws.assert_independent_is_single_tasks(make_estimator(kind, "independent", weighting=weighting), X, y, rtol=1e-8)
 
 
 @every_kind
-def test_independent_is_single_tasks_with_missing_labels_in_one_batch(kind, monkeypatch):
-    X, y = make_table(kind, n_classes=(3, 3, 3, 3) if kind == "multiclass" else None)
-    estimator = make_estimator(kind, "independent", batch_size=500)
-    laws.assert_independent_is_single_tasks(estimator, X, y, 1e-8, monkeypatch)
+@every_weighting
+def test_independent_is_single_tasks_with_missing_labels_in_one_batch(kind, weighting):
+    X, y = make_table(kind)
+    estimator = make_estimator(kind, "independent", weighting=weighting, batch_size=500)
+    laws.assert_independent_is_single_tasks(estimator, X, y, rtol=1e-8)

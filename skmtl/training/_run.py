@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
 from skmtl._network import NetworkPlan
@@ -121,6 +121,9 @@ def _decay(run: TrainingRun, optimizer) -> dict[str, float]:
 def _callbacks(run: TrainingRun) -> list:
     """Return the user's callbacks and ours; those that stop training go last, for the others to see every epoch."""
     callbacks = list(run.callbacks)
+    for callback in callbacks:
+        if not isinstance(callback[1] if isinstance(callback, tuple) else callback, Callback):
+            raise TypeError(f"callbacks must hold skorch callbacks or (name, callback) pairs. Found {callback!r}.")
     if run.verbose:
         callbacks.append(EpochProgress())
     if run.patience is not None:
