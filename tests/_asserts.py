@@ -11,7 +11,7 @@ from sklearn.base import clone
 
 from skmtl._network import MultiTaskNetwork, SharedHeads
 from skmtl._objective import Objective
-from skmtl.sharing import DenseStack, StackedModule
+from skmtl.sharing import StackedModule
 from skmtl.tasks import Binary, Multiclass
 from skmtl.training import OPTIMIZERS, MultiTaskNet, TensorData
 from tests._cases import outputs

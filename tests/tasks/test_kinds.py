@@ -1,0 +1,120 @@
+"""Losses and gradients of the task kinds against torch and scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import log_loss
+
+from skmtl.tasks import Binary, Multiclass, Regression, Task
+
+N_CLASSES = (3, 5, 4)
+KINDS = {
+    "regression": Regression(3),
+    "binary": Binary(3),
+    "even classes": Multiclass([4, 4, 4]),
+    "ragged classes": Multiclass(N_CLASSES),
+    "one class": Multiclass([1, 1, 1]),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+
+
+def draw(kind, *batch, seed=0):
+    """Return raw outputs (*batch, width, task) and encoded targets (*batch, task)."""
+    generator = torch.Generator().manual_seed(seed)
+    raw = 2 * torch.randn(*batch, kind.width, 3, dtype=torch.float64, generator=generator)
+    if isinstance(kind, Regression):
+        return raw, torch.randn(*batch, 3, dtype=torch.float64, generator=generator)
+    n_classes = torch.tensor(getattr(kind, "n_classes", (2, 2, 2)))
+    return raw, (torch.rand(*batch, 3, dtype=torch.float64, generator=generator) * n_classes).floor()
+
+
+@every_kind
+@pytest.mark.parametrize("batch", [(7,), (2, 7)])
+def test_gradient_in_closed_form_is_autograds(kind, batch):
+    raw, target = draw(kind, *batch)
+    expected_loss, expected = Task.loss_and_gradient(kind, raw, target)
+    loss, gradient = kind.loss_and_gradient(raw.clone(), target)
+    torch.testing.assert_close(loss, expected_loss)
+    torch.testing.assert_close(gradient, expected)
+
+
+@every_kind
+def test_loss_passes_gradcheck(kind):
+    raw, target = draw(kind, 4)
+    assert torch.autograd.gradcheck(lambda raw: kind.loss(raw, target), raw.requires_grad_())
+
+
+@every_kind
+def test_members_that_read_the_same_targets(kind):
+    raw, target = draw(kind, 2, 7)
+    loss, gradient = kind.loss_and_gradient(raw.clone(), target[0])
+    for member in range(2):
+        expected_loss, expected = Task.loss_and_gradient(kind, raw[member], target[0])
+        torch.testing.assert_close(loss[member], expected_loss)
+        torch.testing.assert_close(gradient[member], expected)
+
+
+def test_regression_is_half_the_squared_error():
+    raw, target = draw(Regression(3), 7)
+    torch.testing.assert_close(Regression(3).loss(raw, target), 0.5 * (raw[:, 0] - target) ** 2)
+
+
+def test_binary_is_the_logistic_loss():
+    raw, target = draw(Binary(3), 7)
+    expected = F.binary_cross_entropy_with_logits(raw[:, 0], target, reduction="none")
+    torch.testing.assert_close(Binary(3).loss(raw, target), expected)
+
+
+@pytest.mark.parametrize("name", ["even classes", "ragged classes"])
+def test_multiclass_is_the_cross_entropy_of_each_tasks_own_classes(name):
+    kind = KINDS[name]
+    raw, target = draw(kind, 7)
+    loss = kind.loss(raw, target)
+    for t, n in enumerate(kind.n_classes):
+        torch.testing.assert_close(loss[:, t], F.cross_entropy(raw[:, :n, t], target[:, t].long(), reduction="none"))
+
+
+@pytest.mark.parametrize("name", ["binary", "even classes", "ragged classes"])
+def test_mean_loss_is_scikit_learns_log_loss(name):
+    kind = KINDS[name]
+    raw, target = draw(kind, 50)
+    for t, n in enumerate(getattr(kind, "n_classes", (2, 2, 2))):
+        proba = kind.probabilities(raw)[:, :n, t].numpy()
+        expected = log_loss(target[:, t].numpy(), proba, labels=np.arange(n))
+        assert float(kind.loss(raw, target)[:, t].mean()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["binary", "even classes", "ragged classes", "one class"])
+def test_probabilities_sum_to_one_and_decode_to_the_likeliest(name):
+    kind = KINDS[name]
+    raw, _ = draw(kind, 20)
+    proba = kind.probabilities(raw)
+    torch.testing.assert_close(proba.sum(-2), torch.ones(20, 3, dtype=torch.float64))
+    torch.testing.assert_close(proba.argmax(-2).double(), kind.decode(raw))
+
+
+def test_classes_that_a_task_lacks_get_neither_probability_nor_gradient():
+    kind = KINDS["ragged classes"]
+    raw, target = draw(kind, 20)
+    raw[:, 4, 0], raw[:, 3:, 0] = 50.0, 50.0
+    assert (kind.decode(raw)[:, 0] < 3).all()
+    assert (kind.probabilities(raw)[:, 3:, 0] == 0).all()
+    _, gradient = kind.loss_and_gradient(raw.clone(), target)
+    assert (gradient[:, 3:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["binary", "even classes", "ragged classes"])
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_extreme_outputs_stay_finite(name, size):
+    raw, target = draw(KINDS[name], 5)
+    loss, gradient = KINDS[name].loss_and_gradient(raw * size, target)
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(gradient).all()
+
+
+def test_one_class_costs_nothing():
+    raw, target = draw(KINDS["one class"], 5)
+    loss, gradient = KINDS["one class"].loss_and_gradient(raw, target)
+    assert not loss.any()
+    assert not gradient.any()

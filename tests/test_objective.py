@@ -1,0 +1,114 @@
+"""Masked means by hand; gradients by autograd."""
+
+import pytest
+import torch
+
+from skmtl._objective import Objective
+from skmtl.tasks import classification_layout, regression_layout
+
+
+def draw(layout, n_members=2, n_rows=6, seed=0):
+    """Return raw outputs, targets that every kind understands, and weights with zeros; double precision."""
+    generator = torch.Generator().manual_seed(seed)
+    raw = torch.randn(n_members, n_rows, layout.n_outputs, dtype=torch.float64, generator=generator)
+    target = (torch.rand(n_rows, layout.n_tasks, dtype=torch.float64, generator=generator) * 1.99).floor()
+    weight = torch.rand(n_rows, layout.n_tasks, dtype=torch.float64, generator=generator)
+    return raw, target, weight * (weight > 0.3)
+
+
+LAYOUTS = {
+    "regression": regression_layout(3),
+    "binary": classification_layout((2, 2, 2)),
+    "one kind, ragged": classification_layout((3, 4, 3)),
+    "several kinds": classification_layout((5, 2, 3, 2, 9)),
+}
+every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+
+
+def gradient_of(objective, raw, target, weight, task_weights=None):
+    """Return losses and gradient of the hand-written pass."""
+    losses = raw.new_empty(len(raw), target.shape[-1])
+    gradient = objective.loss_and_gradient(raw.clone(), target, weight, losses, lambda _: task_weights)
+    return losses, gradient
+
+
+def test_losses_are_means_over_observed_labels():
+    """Half squared errors 2, 8 and 0.5 in the first task, the last one missing; 4.5 of weight 3 and 0.5 in the other."""
+    raw = torch.tensor([[[2.0, 3.0], [4.0, 0.0], [1.0, 1.0]]])
+    weight = torch.tensor([[1.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
+    losses = Objective(regression_layout(2).groups)(raw, torch.zeros(3, 2), weight)
+    torch.testing.assert_close(losses, torch.tensor([[(2 + 8) / 2, (3 * 4.5 + 0.5) / 4]]))
+
+
+def test_gradient_by_hand():
+    raw = torch.tensor([[[2.0], [4.0], [1.0]]])
+    _, gradient = gradient_of(
+        Objective(regression_layout(1).groups), raw, torch.zeros(3, 1), torch.tensor([[1.0], [3.0], [0.0]])
+    )
+    torch.testing.assert_close(gradient, torch.tensor([[[2.0 / 4], [3 * 4.0 / 4], [0.0]]]))
+
+
+@every_layout
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("with_task_weights", [True, False])
+def test_gradient_is_autograds(layout, weighted, with_task_weights):
+    raw, target, weight = draw(layout)
+    weight = weight if weighted else None
+    task_weights = torch.rand(2, layout.n_tasks, dtype=torch.float64) if with_task_weights else None
+    objective, leaf = Objective(layout.groups), raw.clone().requires_grad_()
+    expected = objective(leaf, target, weight)
+    total = expected.sum() if task_weights is None else (expected * task_weights).sum()
+    losses, gradient = gradient_of(objective, raw, target, weight, task_weights)
+    torch.testing.assert_close(losses, expected.detach())
+    torch.testing.assert_close(gradient, torch.autograd.grad(total, leaf)[0])
+
+
+@every_layout
+def test_targets_of_each_members_own(layout):
+    raw, target, weight = draw(layout)
+    objective = Objective(layout.groups)
+    targets, weights = torch.stack([target, target.flip(0)]), torch.stack([weight, weight.flip(0)])
+    losses, gradient = gradient_of(objective, raw, targets, weights)
+    for k in range(2):
+        alone, alone_gradient = gradient_of(objective, raw[k : k + 1], targets[k], weights[k])
+        torch.testing.assert_close(losses[k : k + 1], alone)
+        torch.testing.assert_close(gradient[k : k + 1], alone_gradient)
+
+
+@every_layout
+def test_a_task_without_a_label_in_the_batch_gives_zero_and_never_nan(layout):
+    raw, target, weight = draw(layout)
+    weight[:, 1] = 0.0
+    losses, gradient = gradient_of(Objective(layout.groups), raw, target, weight)
+    assert (losses[:, 1] == 0).all()
+    assert torch.isfinite(gradient).all()
+    (group,) = [g for g in layout.groups if g.tasks.start <= 1 < g.tasks.stop]
+    assert (group.view(gradient)[..., 1 - group.tasks.start] == 0).all()
+
+
+@every_layout
+def test_the_target_of_a_missing_label_does_not_matter(layout):
+    raw, target, weight = draw(layout)
+    objective = Objective(layout.groups)
+    other = torch.where(weight == 0, 1.0 - target, target)
+    for ours, theirs in zip(
+        gradient_of(objective, raw, target, weight), gradient_of(objective, raw, other, weight), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e30])
+def test_only_the_ratio_of_weights_matters(scale):
+    layout = LAYOUTS["several kinds"]
+    raw, target, weight = draw(layout)
+    objective = Objective(layout.groups)
+    torch.testing.assert_close(objective(raw, target, weight * scale), objective(raw, target, weight))
+
+
+def test_decode_puts_tasks_in_the_networks_order():
+    layout = LAYOUTS["several kinds"]
+    raw, _, _ = draw(layout)
+    decoded = Objective(layout.groups).decode(raw)
+    assert decoded.shape == (2, 6, 5)
+    for group in layout.groups:
+        torch.testing.assert_close(decoded[..., group.tasks], group.kind.decode(group.view(raw)))
