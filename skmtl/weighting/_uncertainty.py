@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ class UncertaintyWeighting(Weighting):
 
     def start(self, n_members: int, n_tasks: int) -> WeightingState:
         """Return log variances of zero."""
-        if not self.lr > 0:
+        if not isinstance(self.lr, Real) or not self.lr > 0:
             raise ValueError(f"UncertaintyWeighting: lr must be > 0. Found {self.lr!r}.")
         return _Uncertainty(self.lr, torch.zeros(n_members, n_tasks))
 
