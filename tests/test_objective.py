@@ -33,7 +33,7 @@ def gradient_of(objective, raw, target, weight, task_weights=None):
 
 
 def test_losses_are_means_over_observed_labels():
-    """Half squared errors 2, 8 and 0.5 in the first task, the last one missing; 4.5 of weight 3 and 0.5 in the other."""
+    """Half squared errors 2 and 8, the last label missing; 4.5 of weight 3 and 0.5, the middle label missing."""
     raw = torch.tensor([[[2.0, 3.0], [4.0, 0.0], [1.0, 1.0]]])
     weight = torch.tensor([[1.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
     losses = Objective(regression_layout(2).groups)(raw, torch.zeros(3, 2), weight)

@@ -39,7 +39,7 @@ def test_unknown_labels_are_named_with_their_task(known, seen, found):
 
 
 def test_fractions_are_no_classes():
-    with pytest.raises(ValueError, match="Task 'age': .*[Cc]ontinuous"):
+    with pytest.raises(ValueError, match=r"Task 'age': .*[Cc]ontinuous"):
         ClassCodec.fit(np.array([0.5, 1.7, 2.2]), "age")
 
 

@@ -39,7 +39,7 @@ def test_members_learn_apart():
     assert torch.equal(together[1:], single)
 
 
-def test_an_exact_loss_of_zero_is_no_missing_task():
+def test_a_loss_of_zero_leaves_the_weight():
     state = UncertaintyWeighting(lr=0.1).start(1, 1)
     state.weights(torch.tensor([[2.0]]))
     before = state.weights(torch.tensor([[0.0]]))
@@ -49,7 +49,7 @@ def test_an_exact_loss_of_zero_is_no_missing_task():
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), "fast", None])
 def test_a_bad_step_size_raises(lr):
     X, y = make_table("regression")
-    with pytest.raises(ValueError, match="UncertaintyWeighting: lr must be > 0. Found"):
+    with pytest.raises(ValueError, match=r"UncertaintyWeighting: lr must be > 0. Found"):
         make_estimator(weighting=UncertaintyWeighting(lr)).fit(X, y)
 
 
