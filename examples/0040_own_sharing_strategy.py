@@ -2,8 +2,8 @@
 How do I write a sharing strategy of my own?
 ============================================
 
-Here: cross-stitch networks, in which every task has a tower, and after each layer every tower reads a learned mix of all
-towers. A strategy is two small classes. The first stores the options, so that `clone` and a search over
+Here: cross-stitch networks, in which every task has a tower, and after each layer every tower reads a learned mix of
+all towers. A strategy is two small classes. The first stores the options, so that `clone` and a search over
 `sharing__self_weight` work; the second computes, for all tasks at once. Training, missing labels, scoring and pickling
 need nothing more.
 """
@@ -69,13 +69,12 @@ class CrossStitchModule(SharingModule):
 # %%
 # Use it like any other
 # ---------------------
-# Eight tasks in two groups, related within a group only; 70 % of the labels are missing. Strategies stand in a grid like
-# any other value.
+# Eight tasks in two groups, related within a group only; 70 % of the labels are missing. Strategies and their options
+# stand in a grid like any other value.
 
 X, y = make_related_regression(
     n_samples=400, n_features=6, n_tasks=8, n_clusters=2, relatedness=0.95, noise=0.3, missing=0.7, random_state=0
 )
-y = y[:, [0, 2, 4, 6, 1, 3, 5, 7]]  # group after group
 search = GridSearchCV(
     MultiTaskRegressor(max_epochs=60, random_state=0),
     [

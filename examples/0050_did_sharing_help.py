@@ -9,8 +9,8 @@ folds and from the same seed, and says of every task whether it gained, lost, or
 # %%
 # Twelve tasks, eight of them related
 # -----------------------------------
-# Tasks 0 to 7 have much in common, 8 to 11 nothing with anyone; 85 % of the labels are missing. Attention sharing is not
-# told who is related to whom.
+# Tasks 0 to 7 have much in common, the others nothing with anyone; 85 % of the labels are missing. Attention sharing is
+# not told who is related to whom.
 
 from pathlib import Path
 
@@ -48,9 +48,9 @@ print(f"\n{energy}")
 # %%
 # What it shows
 # -------------
-# Related tasks gain on average and unrelated ones lose, as one would expect. But a fold tests a task on fewer than twenty
-# labels here, and few differences are so large that one could be sure of them: an interval that contains 0 is no proof
-# that sharing did nothing. On the energy data the differences are small and their intervals narrow.
+# Related tasks gain on average and unrelated ones lose, as one would expect. But a fold tests a task on fewer than
+# twenty labels here, and few differences are so large that one could be sure of them: an interval that contains 0 is no
+# proof that sharing did nothing. On the energy data the differences are small and their intervals narrow.
 #
 # The networks are compared with each other only. That a task gained does not mean that no other model is better.
 
