@@ -57,7 +57,7 @@ def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y", may_lack_tasks: 
             raise ValueError(
                 f"Input {name} contains infinity or a value too large for dtype('float64'). Found in task {task!r}."
             )
-        if not seen.any() and not may_lack_tasks:
+        if not seen.any() and not (may_lack_tasks and table.observed.any()):
             raise ValueError(
                 f"Task {task!r}: every label is missing{place}. Give at least one observed label, or drop the column."
             )
