@@ -108,7 +108,6 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         train_split=None if valid is None else predefined_split(valid),
         callbacks=_callbacks(run),
         device=run.device,
-        use_caching=True,  # scoring callbacks read what each batch predicted: a second pass would not know the labels
         verbose=0,
     )
 
