@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -202,6 +204,7 @@ def _numbers(table: TargetTable) -> np.ndarray:
     y = np.zeros(table.observed.shape)
     for t, (name, labels, seen) in enumerate(zip(table.task_names(), table.columns, table.observed.T, strict=True)):
         if labels.dtype.kind not in "biuf":
-            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {labels[seen][0]!r}.")
+            found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
+            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
         y[seen, t] = labels[seen]
     return y
