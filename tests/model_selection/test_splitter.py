@@ -23,7 +23,7 @@ def _table(n=90, seed=0):
 
 CONTAINERS = {
     "pandas": lambda y: y,
-    "polars": lambda y: pl.from_pandas(y),
+    "polars": lambda y: pl.DataFrame({c: y[c].astype(object).where(y[c].notna(), None).tolist() for c in y}),
     "objects": lambda y: y.to_numpy(dtype=object),
     "list": lambda y: y.to_numpy(dtype=object).tolist(),
 }
