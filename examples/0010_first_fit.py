@@ -33,8 +33,9 @@ energy = make_pipeline(StandardScaler(), MultiTaskRegressor(sharing="hard", max_
 energy.fit(X_train, y_train)
 predicted = energy.predict(X_test)
 
+explained = make_task_scorer("r2")(energy, X_test, y_test)
 print("Energy: R2 on held-out buildings")
-for task, score in make_task_scorer("r2")(energy, X_test, y_test).items():
+for task, score in explained.items():
     print(f"  {task:14s} {score:.3f}")
 
 # %%
@@ -65,13 +66,15 @@ for task, score in make_task_scorer("roc_auc")(who, persons_test, labels_test).i
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 for t, task in enumerate(y_test):
-    left.scatter(y_test[task], predicted[:, t], s=12, alpha=0.7, label=task.replace("_", " "))
+    label = f"{task.replace('_', ' ')} (R² = {explained[task]:.2f})"
+    left.scatter(y_test[task], predicted[:, t], s=12, alpha=0.7, label=label)
 left.axline((25, 25), slope=1, color="black", lw=0.8)
-left.set(xlabel="measured", ylabel="predicted", title="Energy: held-out buildings")
+left.set(xlabel="load in the data", ylabel="predicted load", title="Energy: two loads of held-out buildings")
 left.legend()
 for task, probability in zip(census.target_names, who.predict_proba(persons_test), strict=True):
-    RocCurveDisplay.from_predictions(labels_test[task], probability[:, 1], name=task, ax=right, plot_chance_level=False)
-right.set(title="Census: held-out persons")
+    name = task.replace("_", " ")
+    RocCurveDisplay.from_predictions(labels_test[task], probability[:, 1], name=name, ax=right)
+right.set(xlabel="false positive rate", ylabel="true positive rate", title="Census: two facts about held-out persons")
 
 path = Path("figures", "0010_first_fit.png")
 path.parent.mkdir(exist_ok=True)

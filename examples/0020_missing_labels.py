@@ -60,9 +60,7 @@ def compare(X, y):
 # -----------------------
 
 energy = load_energy(return_X_y=True)
-related = make_related_regression(
-    n_samples=400, n_features=6, n_tasks=12, relatedness=0.95, noise=0.3, random_state=0
-)
+related = make_related_regression(n_samples=400, n_features=6, n_tasks=12, relatedness=0.95, noise=0.3, random_state=0)
 results = {"Energy: 2 tasks": compare(*energy), "Synthetic: 12 related tasks": compare(*related)}
 
 for title, scores in results.items():

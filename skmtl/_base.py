@@ -104,7 +104,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
         X = check_features(self, X, self._input_dtypes() if earlier is None else self._numpy_dtype, earlier is None)
-        table = check_targets(y, X)
+        table = check_targets(y, X, may_lack_tasks=earlier is not None)
         weight = self._weigh_labels(table, check_label_weights(sample_weight, table, X))
         if earlier is None:
             self._numpy_dtype = X.dtype
@@ -473,7 +473,7 @@ def _history(net, places: np.ndarray, offset: int) -> list[dict]:
     """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order."""
     rows = []
     for k, losses in enumerate(net.train_losses_):
-        if "train_loss" not in net.history[k]:  # interrupted
+        if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
             break
         row = {key: value for key, value in net.history[k].items() if key != "batches"}
         row["epoch"] += offset

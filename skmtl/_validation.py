@@ -47,18 +47,19 @@ def _first_bad_column(X):
     return None if finite.all() else names[int(np.argmin(finite))]
 
 
-def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y") -> TargetTable:
-    """Return the target table; refuse infinity, a task without a label and a wrong length."""
+def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y", may_lack_tasks: bool = False) -> TargetTable:
+    """Return the target table; refuse infinity, a wrong length and, unless it may, a task without a label."""
     table = read_targets(y, name)
     check_consistent_length(X, table.observed)
+    place = "" if name == "y" else f" in {name}"
     for task, labels, seen in zip(table.task_names(), table.columns, table.observed.T, strict=True):
         if labels.dtype.kind == "f" and np.isinf(labels[seen]).any():
             raise ValueError(
                 f"Input {name} contains infinity or a value too large for dtype('float64'). Found in task {task!r}."
             )
-        if not seen.any():
+        if not seen.any() and not (may_lack_tasks and table.observed.any()):
             raise ValueError(
-                f"Task {task!r}: every label is missing. Give at least one observed label, or drop the column."
+                f"Task {task!r}: every label is missing{place}. Give at least one observed label, or drop the column."
             )
     return table
 
@@ -82,8 +83,8 @@ def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: 
             sample_weight if weight.ndim == 0 else weight, X, dtype=np.float64, ensure_non_negative=True
         )[:, None]
     weight = np.where(table.observed, weight, 0.0)
-    empty = ~(weight > 0).any(axis=0)
-    if empty.all():
+    empty = table.observed.any(axis=0) & ~(weight > 0).any(axis=0)
+    if not (weight > 0).any():
         raise ValueError("Sample weights are all zero: there is nothing to fit. Give at least one positive weight.")
     if empty.any():
         task = table.task_names()[int(np.flatnonzero(empty)[0])]

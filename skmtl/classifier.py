@@ -47,7 +47,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         ``"balanced"``, ``{label: weight}`` or None; for 1-D y ``{label: weight}``.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
-        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=..., weight_decay=...)``.
+        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, with ``weight_decay=...``
+        where that is not 0.
     lr : float, default=0.001
         Step size, > 0.
     weight_decay : float, default=0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,8 @@ class AttentionSharing(Sharing):
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return the trunk, its tokens and the tasks' attention over them."""
         for name, value in (("n_heads", self.n_heads), ("n_tokens", self.n_tokens)):
+            if not isinstance(value, Integral):
+                raise TypeError(f"{name} must be an integer. Found {value!r}.")
             if value < 1:
                 raise ValueError(f"{name} must be at least 1. Found {value!r}.")
         width = (shape.n_features, *shape.hidden_layer_sizes)[-1]

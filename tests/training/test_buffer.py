@@ -1,0 +1,64 @@
+"""All parameters in one aligned storage."""
+
+import pytest
+import torch
+from torch import nn
+
+from skmtl._network import NetworkPlan
+from skmtl.sharing import STRATEGIES
+from skmtl.tasks import regression_layout
+from skmtl.training import FlatBuffer
+
+
+@pytest.fixture(params=STRATEGIES)
+def network(request):
+    plan = NetworkPlan(STRATEGIES[request.param](), regression_layout(3), 5, (7, 8), (), "relu", 0.0)
+    with torch.random.fork_rng(devices=[]):
+        return plan.build(2)
+
+
+def test_parameters_keep_their_values_and_become_views(network):
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    buffer = FlatBuffer(network)
+    for name, parameter in network.named_parameters():
+        assert torch.equal(parameter, before[name])
+    buffer.data.detach().fill_(3.0)
+    buffer.data.grad.fill_(4.0)
+    for parameter in network.parameters():
+        assert (parameter == 3.0).all()
+        assert (parameter.grad == 4.0).all()
+
+
+def test_blocks_start_on_64_bytes_and_do_not_overlap(network):
+    buffer = FlatBuffer(network)
+    assert buffer.data.data_ptr() % 64 == 0
+    assert buffer.data.grad.data_ptr() % 64 == 0
+    for parameter in network.parameters():
+        assert all(parameter[k].data_ptr() % 64 == 0 for k in range(2))
+    buffer.data.detach().zero_()
+    for parameter in network.parameters():
+        parameter.data.add_(1.0)
+    assert buffer.data.max() == 1.0
+    assert int(buffer.data.sum()) == sum(p.numel() for p in network.parameters())
+
+
+def test_weights_decay_and_biases_do_not(network):
+    buffer = FlatBuffer(network)
+    expected = sum(p.numel() for name, p in network.named_parameters() if "bias" not in name)
+    assert int(buffer.decayed.sum()) == expected
+
+
+def test_a_region_is_a_modules_parameters_network_by_network(network):
+    buffer = FlatBuffer(network)
+    for module in network.tied():
+        view = buffer.region(module).view(buffer.data.detach())
+        assert view.shape[:2] == module.stack_shape
+        own = torch.cat([p.detach()[1, 2].flatten() for p in module.parameters()])
+        assert sorted(view[1, 2][view[1, 2] != 0].tolist()) == sorted(own[own != 0].tolist())
+
+
+def test_frozen_parameters_stay_out():
+    module = nn.Linear(3, 2)
+    module.bias.requires_grad_(False)
+    assert FlatBuffer(module).data.numel() == 16  # six weights, padded to 64 bytes
+    assert module.bias.grad is None
