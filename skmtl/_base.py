@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 
@@ -22,7 +23,7 @@ from skmtl._validation import check_features, check_label_weights, check_layer_s
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout
-from skmtl.training import OPTIMIZERS, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -141,21 +142,14 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         )
 
     def _training_run(self, earlier, max_epochs: int) -> TrainingRun:
-        order = self._plan.layout.order
-        weights = check_task_weights(self.task_weights, self.task_names_)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         return TrainingRun(
             plan=self._plan,
             dtype=self._torch_dtype,
             device=self._torch_device(),
-            seed=seed if earlier is None else seed + self.n_iter_,
-            task_names=[self.task_names_[t] for t in order],
-            task_weights=None if weights is None else weights[order],
+            members=_members([self], earlier),
+            task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
-            sharing_lambda=self.sharing_lambda,
             optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
             batch_size=self.batch_size,
             max_epochs=max_epochs,
             patience=self.n_iter_no_change if self.early_stopping else None,
@@ -467,6 +461,27 @@ def _all_or_nothing(estimator):
         estimator.__dict__.clear()
         estimator.__dict__.update(before)
         raise
+
+
+def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
+    """Return what each of these estimators, fitted side by side, has for itself; the first has read the targets."""
+    first = estimators[0]
+    place = {"dtype": first._torch_dtype, "device": first._torch_device()}
+    seeds = [int(check_random_state(e.random_state).randint(2**31 - 1)) for e in estimators]
+    weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]
+    task_weights = None
+    if any(w is not None for w in weights):
+        rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
+        task_weights = torch.as_tensor(np.stack(rows)[:, first._plan.layout.order], **place)
+
+    def each(name: str) -> torch.Tensor:
+        return torch.tensor([float(getattr(e, name)) for e in estimators], **place)
+
+    return Members(
+        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
+        task_weights=task_weights,
+        **{name: each(name) for name in ("sharing_lambda", "lr", "weight_decay", "dropout")},
+    )
 
 
 def _history(net, places: np.ndarray, offset: int) -> list[dict]:

@@ -26,29 +26,29 @@ class FlatOptimizer(torch.optim.Optimizer):
         What to optimise.
     lr : float
         Step size; schedulers change it in ``param_groups``.
-    weight_decay : float
+    weight_decay : float or Tensor of shape (member,)
         Adds ``weight_decay * w`` to the gradient of weights; biases are left alone.
     """
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         self.buffer = buffer
         self._p, self._g = buffer.data.detach(), buffer.data.grad
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = torch.ones_like(self._p)
         self._steps: dict[float, Tensor] = {}
-        self._decay = self._p.new_tensor(weight_decay) * buffer.decayed if weight_decay else None
-        super().__init__([buffer.data], {"lr": lr, "weight_decay": weight_decay})
+        decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
+        self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
+        super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
 
-    def vary(self, lr_factor: Tensor, weight_decay: Tensor) -> None:
-        """Give each member its own multiple of the step size, and its own weight decay: (member,) each."""
-        self._factor = self.buffer.spread(lr_factor)
-        self._decay = self.buffer.spread(weight_decay).mul_(self.buffer.decayed) if bool(weight_decay.any()) else None
+    def vary(self, lr_factor: Tensor) -> None:
+        """Give each member its own multiple of the step size: (member,)."""
+        self._factor, self._steps = self.buffer.spread(lr_factor), {}
 
     def add_param_group(self, param_group):
         """Add the one group there is."""
@@ -102,7 +102,7 @@ class Adam(FlatOptimizer):
     beta1, beta2, eps = 0.9, 0.999, 1e-8
     _options = dict(beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0, amsgrad=False, maximize=False)  # noqa: C408
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         super().__init__(buffer, lr, weight_decay)
         self.state[buffer.data] = {
             "step": torch.zeros((), dtype=torch.float32, device=self._p.device),
@@ -167,7 +167,7 @@ class SGD(FlatOptimizer):
 
     momentum = 0.9
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         super().__init__(buffer, lr, weight_decay)
         self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
