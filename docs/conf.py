@@ -1,6 +1,7 @@
 """Sphinx configuration. Nothing is fetched from the network."""
 
 import os
+import re
 import warnings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -53,3 +54,22 @@ html_theme_options = {
     "show_prev_next": False,
 }
 html_sidebars = {"index": [], "install": [], "changelog": []}
+
+
+def _escape_initials(text):
+    """Keep docutils from reading the initial of "R. Caruana" in a reference as the number of a list."""
+    return re.sub(r"^(\s*\.\. \[[\w-]+\] [A-Z])\. ", r"\1\\. ", text, flags=re.MULTILINE)
+
+
+def _escape_in_docstring(app, what, name, obj, options, lines):
+    lines[:] = [_escape_initials(line) for line in lines]
+
+
+def _escape_in_page(app, docname, source):
+    source[0] = _escape_initials(source[0])
+
+
+def setup(app):
+    """Connect the hooks; docstrings after numpydoc has laid them out."""
+    app.connect("autodoc-process-docstring", _escape_in_docstring, priority=900)
+    app.connect("source-read", _escape_in_page)

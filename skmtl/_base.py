@@ -106,14 +106,14 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             validate_data(self, X, y)  # raises scikit-learn's own message
         X = check_features(self, X, self._input_dtypes() if earlier is None else self._numpy_dtype, earlier is None)
         table = check_targets(y, X, may_lack_tasks=earlier is not None)
-        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, X))
+        if earlier is not None:
+            self._check_same_tasks(table)
+        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, X), earlier is not None)
         if earlier is None:
             self._numpy_dtype = X.dtype
             self._learn_names(table)
             layout = self._learn_targets(table, weight)
             self._plan = self._make_plan(layout)
-        else:
-            self._check_same_tasks(table)
         data = self._to_tensors(X, table, weight)
         data, valid = self._split(data, table, X_val, y_val)
         net = train(self._training_run(earlier, max_epochs), data, valid)
@@ -201,7 +201,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         self.n_tasks_ = table.n_columns
         self._target_ndim, self._target_dtype = table.ndim, table.dtype
 
-    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray | None:
+    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None, goes_on: bool) -> np.ndarray | None:
         """Return the label weights; a classifier multiplies them by its class weights."""
         return weight
 

@@ -132,6 +132,8 @@ def _read_series(series) -> np.ndarray:
     if hasattr(series, "is_null"):  # polars
         return np.array(series.to_list(), dtype=object) if series.null_count() else series.to_numpy()
     array = np.asarray(series)
+    if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
+        return np.array(series.tolist(), dtype=object)
     return array.astype(object) if array.dtype.kind in "mM" else array
 
 
@@ -179,6 +181,9 @@ def _array_dtype(array: np.ndarray, columns: list[np.ndarray]) -> np.dtype:
 
 
 def _common_dtype(columns: list[np.ndarray]) -> np.dtype:
+    """Return the dtype that holds every column; objects where numpy would turn one kind of label into another."""
+    if not columns:
+        return np.dtype(object)
     kinds = {column.dtype.kind for column in columns}
     if kinds <= set("iuf") or kinds == {"b"} or kinds <= set("US"):
         return np.result_type(*columns)

@@ -69,13 +69,13 @@ def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: 
     if sample_weight is None:
         return None if table.observed.all() else table.observed.astype(np.float64)
     weight = np.asarray(sample_weight)
-    if weight.ndim == 2:
-        weight = check_array(weight, dtype=np.float64, input_name="sample_weight")
+    if weight.ndim > 1:
         if weight.shape != table.observed.shape:
             raise ValueError(
                 f"sample_weight must have shape {table.observed.shape[:1]} or {table.observed.shape}. "
                 f"Found {weight.shape}."
             )
+        weight = check_array(weight, dtype=np.float64, input_name="sample_weight")
         if (weight < 0).any():
             raise ValueError("Negative values in data passed to `sample_weight`.")
     else:
@@ -83,6 +83,12 @@ def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: 
             sample_weight if weight.ndim == 0 else weight, X, dtype=np.float64, ensure_non_negative=True
         )[:, None]
     weight = np.where(table.observed, weight, 0.0)
+    check_some_weight(weight, table)
+    return weight
+
+
+def check_some_weight(weight: np.ndarray, table: TargetTable) -> None:
+    """Refuse a task all of whose observed labels weigh nothing."""
     empty = table.observed.any(axis=0) & ~(weight > 0).any(axis=0)
     if not (weight > 0).any():
         raise ValueError("Sample weights are all zero: there is nothing to fit. Give at least one positive weight.")
@@ -92,22 +98,24 @@ def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: 
             f"Task {task!r}: every observed label has weight zero. Give one of them a positive weight, or drop the "
             f"column."
         )
-    return weight
 
 
 def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence[str]) -> np.ndarray | None:
     """Return the fixed weight of each task, (n_tasks,), or None for all 1; tasks a dict leaves out weigh 1."""
     if task_weights is None:
         return None
-    if isinstance(task_weights, Mapping):
+    by_name = isinstance(task_weights, Mapping)
+    if by_name:
         check_task_names(task_weights, names, "task_weights")
-        weights = np.array([task_weights.get(name, 1.0) for name in names], dtype=np.float64)
-    else:
-        weights = np.asarray(task_weights, dtype=np.float64)
-        if weights.shape != (len(names),):
-            raise ValueError(
-                f"task_weights must hold one weight for each of the {len(names)} tasks. Found shape {weights.shape}."
-            )
+    given = [task_weights.get(name, 1.0) for name in names] if by_name else task_weights
+    try:
+        weights = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"task_weights must hold numbers. Found {task_weights!r}.") from error
+    if weights.shape != (len(names),):
+        raise ValueError(
+            f"task_weights must hold one weight for each of the {len(names)} tasks. Found shape {weights.shape}."
+        )
     if not np.isfinite(weights).all() or (weights < 0).any() or not (weights > 0).any():
         raise ValueError(f"task_weights must be finite, >= 0 and not all zero. Found {weights.tolist()}.")
     return weights

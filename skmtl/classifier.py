@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from skmtl._base import BaseMultiTask
 from skmtl._table import TargetTable, read_targets
-from skmtl._validation import check_task_names
+from skmtl._validation import check_some_weight, check_task_names
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
 
 
@@ -47,8 +48,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         ``"balanced"``, ``{label: weight}`` or None; for 1-D y ``{label: weight}``.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
-        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, with ``weight_decay=...``
-        where that is not 0.
+        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and with
+        ``weight_decay=...`` where that is not 0.
     lr : float, default=0.001
         Step size, > 0.
     weight_decay : float, default=0.0
@@ -239,12 +240,18 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             values = function(group.kind, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
             yield from zip(layout.order[group.tasks], np.moveaxis(values, -1, 0), strict=True)
 
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
+    def _find_codecs(self, table: TargetTable, goes_on: bool) -> list[ClassCodec]:
+        """Return each task's classes: of the earlier fit, as given to `partial_fit`, or as observed."""
+        if goes_on:
+            return self._codecs
         given = self.__dict__.get("_given_classes")
-        columns = zip(table.task_names(), table.columns, table.observed.T, strict=True)
-        self._codecs = [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
         if given is not None:
-            self._codecs = [ClassCodec(c) for c in _check_classes(given, table)]
+            return [ClassCodec(classes) for classes in _check_classes(given, table)]
+        columns = zip(table.task_names(), table.columns, table.observed.T, strict=True)
+        return [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
+
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
+        self._codecs = self._find_codecs(table, goes_on=False)
         classes = [codec.classes for codec in self._codecs]
         self.classes_ = classes[0] if table.ndim == 1 else classes
         return classification_layout([len(c) for c in classes])
@@ -264,16 +271,17 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             y[:, task] = self._codecs[task].decode(codes)
         return y
 
-    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray | None:
+    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None, goes_on: bool) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
         weight = table.observed.astype(np.float64) if weight is None else weight.copy()
+        names, codecs = table.task_names(), self._find_codecs(table, goes_on)
         for t, chosen in enumerate(self._class_weights(table)):
             if chosen is not None:
-                labels, seen = table.columns[t], table.observed[:, t]
-                codec = ClassCodec.fit(labels[seen], table.task_names()[t])
-                per_class = _class_weights(chosen, codec, labels[seen], table.task_names()[t])
-                weight[seen, t] *= per_class[codec.encode(labels[seen], table.task_names()[t])]
+                seen = table.observed[:, t]
+                codes = codecs[t].encode(table.columns[t][seen], names[t])
+                weight[seen, t] *= _class_weights(chosen, codecs[t], codes, names[t])[codes]
+        check_some_weight(weight, table)
         return weight
 
     def _class_weights(self, table: TargetTable) -> list:
@@ -307,18 +315,18 @@ def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
     ]
 
 
-def _class_weights(chosen, codec: ClassCodec, labels: np.ndarray, task: str) -> np.ndarray:
+def _class_weights(chosen, codec: ClassCodec, codes: np.ndarray, task: str) -> np.ndarray:
     """Return one weight per class: balanced over the observed labels, or as a dict says (1 for what it leaves out)."""
-    if isinstance(chosen, str):
-        if chosen != "balanced":
-            raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
-        count = np.bincount(codec.encode(labels, task), minlength=len(codec.classes))
-        return len(labels) / (len(codec.classes) * count)
+    if chosen == "balanced":
+        count = np.bincount(codes, minlength=len(codec.classes))
+        return len(codes) / (np.count_nonzero(count) * np.maximum(count, 1))
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
     known = codec.classes.tolist()
     unknown = [label for label in chosen if label not in known]
     if unknown:
         raise ValueError(f"Task {task!r}: class_weight names unknown classes {unknown}. The classes are {known}.")
-    weights = np.array([chosen.get(label, 1.0) for label in known], dtype=np.float64)
-    if not np.isfinite(weights).all() or (weights < 0).any():
+    weights = [chosen.get(label, 1.0) for label in known]
+    if not all(isinstance(w, Real) and np.isfinite(w) and w >= 0 for w in weights):
         raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
-    return weights
+    return np.array(weights, dtype=np.float64)

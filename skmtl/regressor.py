@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Real
+
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -39,8 +41,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         weighs 1. None: all weigh 1.
     optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
         Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
-        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, with ``weight_decay=...``
-        where that is not 0.
+        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and with
+        ``weight_decay=...`` where that is not 0.
     lr : float, default=0.001
         Step size, > 0.
     weight_decay : float, default=0.0
@@ -202,6 +204,7 @@ def _numbers(table: TargetTable) -> np.ndarray:
     y = np.zeros(table.observed.shape)
     for t, (name, labels, seen) in enumerate(zip(table.task_names(), table.columns, table.observed.T, strict=True)):
         if labels.dtype.kind not in "biuf":
-            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {labels[seen][0]!r}.")
+            found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
+            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
         y[seen, t] = labels[seen]
     return y

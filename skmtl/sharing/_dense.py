@@ -122,7 +122,7 @@ class DenseStack(StackedModule):
 
     def _gradients(self, k: int) -> list[Tensor]:
         """Return the gradients of weight and bias, shaped as `_layer` shapes them."""
-        pair = [gradient_of(self._parameters[f"{name}_{k}"]) for name in ("weight", "bias")]
+        pair = [gradient_of(parameter) for parameter in self._pair(k)]
         return [g.flatten(0, 1) for g in pair] if len(self.stack_shape) == 2 else pair
 
     def set_dropout(self, dropout: Tensor, generator: torch.Generator) -> None:
@@ -156,9 +156,10 @@ class DenseStack(StackedModule):
         weight, bias = self._pair(k)
         return (weight.flatten(0, 1), bias.flatten(0, 1)) if len(self.stack_shape) == 2 else (weight, bias)
 
-    def _pair(self, k: int) -> tuple[Tensor, Tensor]:
+    def _pair(self, k: int) -> tuple[nn.Parameter, nn.Parameter]:
         """Return weight and bias of a layer; a look-up in the dict, for `getattr` would slow every pass."""
-        return cast(Tensor, self._parameters[f"weight_{k}"]), cast(Tensor, self._parameters[f"bias_{k}"])
+        weight, bias = self._parameters[f"weight_{k}"], self._parameters[f"bias_{k}"]
+        return cast(nn.Parameter, weight), cast(nn.Parameter, bias)
 
     def _spread(self, x: Tensor) -> Tensor:
         """Return x as (stack, batch, n_in); rows that all networks read are not copied."""

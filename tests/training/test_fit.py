@@ -247,6 +247,16 @@ def test_partial_fit_refuses_labels_outside_the_classes_given():
         MultiTaskClassifier().partial_fit([[0.0], [1.0]], [["a"], ["b"]], classes=[["a", "c"]])
 
 
+def test_partial_fit_weighs_classes_that_its_rows_do_not_hold():
+    X, y = np.zeros((2, 1)), ["a", "b"]
+    for class_weight in ("balanced", {"c": 2.0, "a": 0.5}):
+        model = MultiTaskClassifier(class_weight=class_weight, random_state=0).partial_fit(
+            X, y, classes=["a", "b", "c"]
+        )
+        model.partial_fit(X, ["c", "c"]).partial_fit(X[:1], ["a"])
+        assert model.n_iter_ == 3
+
+
 def test_partial_fit_has_no_early_stopping():
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="early_stopping=False"):
