@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import NetworkPlan, in_chunks
+from skmtl._network import NetworkPlan, in_chunks, member_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
@@ -101,6 +102,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             return self._fit(X, y, sample_weight, X_val, y_val, earlier, self.max_epochs)
 
     def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs):
+        data, valid = self._read(X, y, sample_weight, X_val, y_val, earlier)
+        net = train(self._training_run([self], earlier, max_epochs), data, valid)
+        self._keep(net, earlier)
+        return self
+
+    def _read(self, X, y, sample_weight, X_val=None, y_val=None, earlier=None):
+        """Check everything the user gave, learn names, targets and architecture; return training and held-out rows."""
         self._check_parameters()
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
@@ -114,11 +122,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             self._learn_names(table)
             layout = self._learn_targets(table, weight)
             self._plan = self._make_plan(layout)
-        data = self._to_tensors(X, table, weight)
-        data, valid = self._split(data, table, X_val, y_val)
-        net = train(self._training_run(earlier, max_epochs), data, valid)
-        self._keep(net, earlier)
-        return self
+        return self._split(self._to_tensors(X, table, weight), table, X_val, y_val)
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -141,12 +145,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             dropout=float(self.dropout),
         )
 
-    def _training_run(self, earlier, max_epochs: int) -> TrainingRun:
+    def _training_run(self, estimators, earlier, max_epochs: int) -> TrainingRun:
+        """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
         return TrainingRun(
             plan=self._plan,
             dtype=self._torch_dtype,
             device=self._torch_device(),
-            members=_members([self], earlier),
+            members=_members(estimators, earlier),
             task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
             optimizer=self.optimizer,
@@ -171,6 +176,15 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
                 f"The estimator keeps what it has learned so far.",
                 stacklevel=4,
             )
+
+    def _keep_member(self, net, m: int, first) -> None:
+        """Take member m of a stack that was trained on what another estimator read."""
+        parameters = self.get_params(deep=False)
+        vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
+        self._plan = replace(first._plan, dropout=float(self.dropout))
+        self.network_ = member_of(net.module_, m, self._plan).eval()
+        self.history_ = _history(net, self._plan.layout.places, 0, m)
+        self.n_iter_ = len(self.history_)
 
     # ---- going on from an earlier fit ---------------------------------------------------------------------------
 
@@ -484,16 +498,16 @@ def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
     )
 
 
-def _history(net, places: np.ndarray, offset: int) -> list[dict]:
+def _history(net, places: np.ndarray, offset: int, m: int = 0) -> list[dict]:
     """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order."""
     rows = []
-    for k, losses in enumerate(net.train_losses_):
+    for k, losses in enumerate(net.train_losses_[: net.last_epochs_.get(m)]):
         if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
             break
         row = {key: value for key, value in net.history[k].items() if key != "batches"}
         row["epoch"] += offset
-        row["train_task_losses"] = losses[0, places]
+        row["train_task_losses"] = losses[m, places]
         if k < len(net.valid_losses_):
-            row["valid_task_losses"] = net.valid_losses_[k][0, places]
+            row["valid_task_losses"] = net.valid_losses_[k][m, places]
         rows.append(row)
     return rows

@@ -17,7 +17,7 @@
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
-from skmtl.training._net import Members, MultiTaskNet
+from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import TrainingRun, train
 from skmtl.training._threads import threads_for
@@ -25,6 +25,7 @@ from skmtl.training._threads import threads_for
 __all__ = [
     "OPTIMIZERS",
     "BestWeights",
+    "DivergedError",
     "EpochProgress",
     "FlatBuffer",
     "FlatOptimizer",

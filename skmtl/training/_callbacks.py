@@ -41,7 +41,10 @@ class BestWeights(Callback):
         self.best_epoch_ = torch.where(better, epoch, self.best_epoch_)
         if bool(better.any()):
             self.weights_ = torch.where(net.spread(better.to(net.members.lr)) > 0, net.weights(), self.weights_)
-        self.done_ |= epoch - self.best_epoch_ >= self.patience
+        done = epoch - self.best_epoch_ >= self.patience
+        for m in (done & ~self.done_).nonzero().flatten().tolist():
+            net.last_epochs_[m] = epoch
+        self.done_ |= done
         if bool(self.done_.all()):
             raise StopTraining
 

@@ -63,6 +63,10 @@ def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...])
     return network.to(dtype)
 
 
+class DivergedError(ValueError):
+    """The loss of every member is no longer finite."""
+
+
 class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
 
@@ -159,6 +163,7 @@ class MultiTaskNet(NeuralNet):
         self.interrupted_, self._epoch_ending = False, False
         self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
         self.diverged_: dict[int, str] = {}  # member -> what happened
+        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
@@ -310,7 +315,7 @@ class MultiTaskNet(NeuralNet):
                 f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
             )
         if len(self.diverged_) == len(self.members):
-            raise ValueError(next(iter(self.diverged_.values())))
+            raise DivergedError(next(iter(self.diverged_.values())))
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
