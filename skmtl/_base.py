@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,14 +17,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import NetworkPlan, in_chunks
+from skmtl._network import NetworkPlan, in_chunks, member_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout
-from skmtl.training import OPTIMIZERS, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -100,6 +102,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             return self._fit(X, y, sample_weight, X_val, y_val, earlier, self.max_epochs)
 
     def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs):
+        data, valid = self._read(X, y, sample_weight, X_val, y_val, earlier)
+        net = train(self._training_run([self], earlier, max_epochs), data, valid)
+        self._keep(net, earlier)
+        return self
+
+    def _read(self, X, y, sample_weight, X_val=None, y_val=None, earlier=None):
+        """Check everything the user gave, learn names, targets and architecture; return training and held-out rows."""
         self._check_parameters()
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
@@ -113,11 +122,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             self._learn_names(table)
             layout = self._learn_targets(table, weight)
             self._plan = self._make_plan(layout)
-        data = self._to_tensors(X, table, weight)
-        data, valid = self._split(data, table, X_val, y_val)
-        net = train(self._training_run(earlier, max_epochs), data, valid)
-        self._keep(net, earlier)
-        return self
+        return self._split(self._to_tensors(X, table, weight), table, X_val, y_val)
 
     def _check_parameters(self) -> None:
         self._validate_params()
@@ -140,22 +145,16 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             dropout=float(self.dropout),
         )
 
-    def _training_run(self, earlier, max_epochs: int) -> TrainingRun:
-        order = self._plan.layout.order
-        weights = check_task_weights(self.task_weights, self.task_names_)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+    def _training_run(self, estimators, earlier, max_epochs: int) -> TrainingRun:
+        """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
         return TrainingRun(
             plan=self._plan,
             dtype=self._torch_dtype,
             device=self._torch_device(),
-            seed=seed if earlier is None else seed + self.n_iter_,
-            task_names=[self.task_names_[t] for t in order],
-            task_weights=None if weights is None else weights[order],
+            members=_members(estimators, earlier),
+            task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
-            sharing_lambda=self.sharing_lambda,
             optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
             batch_size=self.batch_size,
             max_epochs=max_epochs,
             patience=self.n_iter_no_change if self.early_stopping else None,
@@ -177,6 +176,15 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
                 f"The estimator keeps what it has learned so far.",
                 stacklevel=4,
             )
+
+    def _keep_member(self, net, m: int, first) -> None:
+        """Take member m of a stack that was trained on what another estimator read."""
+        parameters = self.get_params(deep=False)
+        vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
+        self._plan = replace(first._plan, dropout=float(self.dropout))
+        self.network_ = member_of(net.module_, m, self._plan).eval()
+        self.history_ = _history(net, self._plan.layout.places, 0, m)
+        self.n_iter_ = len(self.history_)
 
     # ---- going on from an earlier fit ---------------------------------------------------------------------------
 
@@ -469,16 +477,37 @@ def _all_or_nothing(estimator):
         raise
 
 
-def _history(net, places: np.ndarray, offset: int) -> list[dict]:
+def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
+    """Return what each of these estimators, fitted side by side, has for itself; the first has read the targets."""
+    first = estimators[0]
+    place = {"dtype": first._torch_dtype, "device": first._torch_device()}
+    seeds = [int(check_random_state(e.random_state).randint(2**31 - 1)) for e in estimators]
+    weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]
+    task_weights = None
+    if any(w is not None for w in weights):
+        rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
+        task_weights = torch.as_tensor(np.stack(rows)[:, first._plan.layout.order], **place)
+
+    def each(name: str) -> torch.Tensor:
+        return torch.tensor([float(getattr(e, name)) for e in estimators], **place)
+
+    return Members(
+        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
+        task_weights=task_weights,
+        **{name: each(name) for name in ("sharing_lambda", "lr", "weight_decay", "dropout")},
+    )
+
+
+def _history(net, places: np.ndarray, offset: int, m: int = 0) -> list[dict]:
     """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order."""
     rows = []
-    for k, losses in enumerate(net.train_losses_):
+    for k, losses in enumerate(net.train_losses_[: net.last_epochs_.get(m)]):
         if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
             break
         row = {key: value for key, value in net.history[k].items() if key != "batches"}
         row["epoch"] += offset
-        row["train_task_losses"] = losses[0, places]
+        row["train_task_losses"] = losses[m, places]
         if k < len(net.valid_losses_):
-            row["valid_task_losses"] = net.valid_losses_[k][0, places]
+            row["valid_task_losses"] = net.valid_losses_[k][m, places]
         rows.append(row)
     return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,21 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
         raise ValueError(f"Heads can be tied only where all tasks have equally many outputs. Found {widths}.")
     sizes = (trunk.n_features_out, *plan.head_layer_sizes)
     return TaskHeads(n_members, sizes, groups, plan.activation, plan.dropout)
+
+
+def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return one network whose members are these networks of one architecture."""
+    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks))
+    states = [network.state_dict() for network in networks]
+    stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    return stack
+
+
+def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return a copy of one member of a stack, as a network of its own."""
+    alone = plan.build()
+    alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
+    return alone.to(network.heads.stack.bias_0)
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:

@@ -13,7 +13,7 @@ from skmtl._network import MultiTaskNetwork, SharedHeads
 from skmtl._objective import Objective
 from skmtl.sharing import StackedModule
 from skmtl.tasks import Binary, Multiclass
-from skmtl.training import OPTIMIZERS, MultiTaskNet, TensorData
+from skmtl.training import OPTIMIZERS, Members, MultiTaskNet, TensorData
 from tests._cases import outputs
 
 
@@ -166,16 +166,25 @@ def _certain(kind, codes):
 
 def make_net(network, plan, sharing_lambda, weighting, optimizer="adam", seed=0, **kwargs):
     """Return an uninitialised training net around a network of any number of members."""
+    n_members = len(sharing_lambda)
+    own = torch.zeros(n_members, dtype=next(network.parameters()).dtype)
+    members = Members(
+        seeds=(seed,) * n_members,
+        sharing_lambda=own + torch.as_tensor(sharing_lambda, dtype=own.dtype),
+        lr=own + kwargs.get("lr", 0.01),
+        weight_decay=own,
+        dropout=own,
+        task_weights=None,
+    )
     return MultiTaskNet(
         lambda: network,
         Objective,
+        members,
         criterion__groups=plan.layout.groups,
-        weighting=weighting.start(len(sharing_lambda), plan.layout.n_tasks),
-        sharing_lambda=torch.as_tensor(sharing_lambda, dtype=next(network.parameters()).dtype),
+        weighting=weighting.start(n_members, plan.layout.n_tasks),
         task_names=[str(t) for t in range(plan.layout.n_tasks)],
         optimizer=OPTIMIZERS.get(optimizer, optimizer),
-        optimizer__weight_decay=0.0,
-        iterator_train__generator=torch.Generator().manual_seed(seed),
+        iterator_train__generators=[torch.Generator().manual_seed(seed)],
         train_split=None,
         verbose=0,
         **{"lr": 0.01, "batch_size": 16, "max_epochs": 3, **kwargs},

@@ -57,7 +57,8 @@ class DenseStack(StackedModule):
         self.sizes = tuple(sizes)
         self.n_layers = len(self.sizes) - 1
         self.activation = activation
-        self.dropout = dropout
+        self.keep = torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None
+        self.generator: torch.Generator | None = None
         self.linear_output = linear_output
         self.alike = alike
         self._function = ACTIVATIONS[activation]
@@ -75,8 +76,8 @@ class DenseStack(StackedModule):
             h = _affine(h, weight, bias)
             if self._is_active(k):
                 h = self._function.function(h)
-                if self.dropout and self.training:
-                    h = torch.dropout(h, self.dropout, True)
+                if self.keep is not None and self.training:
+                    h = h * self._draw_mask(torch.empty_like(h))
         return self._split(h)
 
     def forward_train(self, x: Tensor) -> Tensor:
@@ -96,7 +97,7 @@ class DenseStack(StackedModule):
             if self._is_active(k):
                 h = self._function.forward_(layer.a.copy_(h) if self._function.saves_input else h)
                 if layer.mask is not None and self.training:
-                    h = torch.mul(h, layer.mask.bernoulli_(1.0 - self.dropout).div_(1.0 - self.dropout), out=layer.out)
+                    h = torch.mul(h, self._draw_mask(layer.mask), out=layer.out)
         return self._split(h)
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
@@ -123,6 +124,29 @@ class DenseStack(StackedModule):
         """Return the gradients of weight and bias, shaped as `_layer` shapes them."""
         pair = [gradient_of(parameter) for parameter in self._pair(k)]
         return [g.flatten(0, 1) for g in pair] if len(self.stack_shape) == 2 else pair
+
+    def set_dropout(self, dropout: Tensor, generator: torch.Generator) -> None:
+        """Set the share that each member drops, (member,), and what draws the masks."""
+        self.generator = generator
+        self._workspaces = {}
+        if not bool(dropout.any()):
+            self.keep = None
+            return
+        keep = (1.0 - dropout).view(-1, *[1] * (len(self.stack_shape) - 1)).expand(self.stack_shape)
+        self.keep = keep.reshape(-1, 1, 1).clone()
+
+    def _draw_mask(self, mask: Tensor) -> Tensor:
+        """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops.
+
+        All members read the same draws, so that one of a stack drops what it would drop alone.
+        """
+        _, batch, n = mask.shape
+        draw = torch.empty(1, *self.stack_shape[1:], batch, n, dtype=mask.dtype, device=mask.device)
+        draw = draw.uniform_(generator=self.generator).expand(*self.stack_shape, batch, n)
+        keep = self.keep.to(mask)
+        return (
+            torch.lt(draw, keep.unflatten(0, self.stack_shape), out=mask.view(draw.shape)).view(mask.shape).div_(keep)
+        )
 
     def _is_active(self, k: int) -> bool:
         return k < self.n_layers - 1 or not self.linear_output
@@ -212,7 +236,7 @@ class _Layer:
         self.z_t = self.weight.new_empty(rows, n_out, batch)
         self.z = self.z_t.transpose(1, 2) if self.is_narrow else self.z_t.view(rows, batch, n_out)  # before activation
         self.a = torch.empty_like(self.z) if stack._function.saves_input else self.z  # after it
-        self.mask = torch.empty_like(self.z) if stack.dropout and stack._is_active(k) else None
+        self.mask = torch.empty_like(self.z) if stack.keep is not None and stack._is_active(k) else None
         self.out = self.a if self.mask is None else torch.empty_like(self.z)  # after dropout
         self.grad_input = self.weight.new_empty(rows, batch, n_in)
         self.out_t = self.out.transpose(1, 2)

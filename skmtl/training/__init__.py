@@ -3,6 +3,7 @@
 ====================  ======================================================
 `train`               from tensors and hyper-parameters to a trained net
 `TrainingRun`         the hyper-parameters of one run
+`Members`             what each network of a stack has for itself
 `MultiTaskNet`        the skorch net: forward, loss, backward, update
 `FlatBuffer`          all parameters in one storage
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
@@ -16,7 +17,7 @@
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
-from skmtl.training._net import MultiTaskNet
+from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import TrainingRun, train
 from skmtl.training._threads import threads_for
@@ -24,9 +25,11 @@ from skmtl.training._threads import threads_for
 __all__ = [
     "OPTIMIZERS",
     "BestWeights",
+    "DivergedError",
     "EpochProgress",
     "FlatBuffer",
     "FlatOptimizer",
+    "Members",
     "MultiTaskNet",
     "TensorData",
     "TrainingRun",

@@ -21,7 +21,7 @@ ALIGNMENT = 64  # bytes
 
 @dataclass(frozen=True)
 class Region:
-    """A slice of the flat buffer: the parameters of one stacked module, or one other parameter."""
+    """A slice of the flat buffer: the parameters of one stacked module, or one other parameter by member."""
 
     start: int
     shape: tuple[int, ...]  # (*stack_shape, parameter)
@@ -60,6 +60,13 @@ class FlatBuffer:
         for (_, _, parameters), (region, offsets) in zip(blocks, places, strict=True):
             for parameter, offset in zip(parameters, offsets, strict=True):
                 self._move_in(parameter, region, offset, decay="bias" not in names[id(parameter)])
+
+    def spread(self, values: Tensor) -> Tensor:
+        """Return one value per member, (member,), laid out beside the parameters: (n,)."""
+        flat = torch.zeros_like(self.data.detach())
+        for region in self._regions.values():
+            region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
+        return flat
 
     def region(self, module: nn.Module) -> Region:
         """Return where the parameters of a stacked module lie."""
@@ -101,7 +108,7 @@ def _blocks(module: nn.Module):
         if own and isinstance(child, StackedModule):
             yield child, child.stack_shape, own
         else:
-            yield from ((p, (), [p]) for p in own)
+            yield from ((p, p.shape[:1], [p]) for p in own)
 
 
 def _aligned_zeros(size: int, like: Tensor) -> Tensor:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+import torch
 from skorch.callbacks import Callback
 
 from skmtl.training._net import StopTraining
@@ -11,6 +10,8 @@ from skmtl.training._net import StopTraining
 
 class BestWeights(Callback):
     """Stop when the validation loss has not improved for some epochs, and go back to the best weights.
+
+    Every member of a stack keeps its own best weights and has its own patience; training stops when all are done.
 
     Parameters
     ----------
@@ -26,15 +27,25 @@ class BestWeights(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Forget earlier training."""
-        self.best_, self.best_epoch_, self.weights_ = math.inf, 0, None
+        self.weights_ = None
 
     def on_epoch_end(self, net, **kwargs):
-        """Keep the weights if they are the best so far; stop once patience has run out."""
-        loss, epoch = net.history[-1, "valid_loss"], net.history[-1, "epoch"]
-        if loss < self.best_ - self.tol or self.weights_ is None:
-            self.best_, self.best_epoch_ = loss, epoch
-            self.weights_ = net.weights()
-        elif epoch - self.best_epoch_ >= self.patience:
+        """Keep the weights of the members that are at their best; stop once all have run out of patience."""
+        loss, epoch = net.valid_loss_.clone(), net.history[-1, "epoch"]  # (member,)
+        if self.weights_ is None:
+            self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)
+            self.done_, self.weights_ = torch.zeros_like(loss, dtype=torch.bool), net.weights()
+            return
+        better = (loss < self.best_ - self.tol) & ~self.done_
+        self.best_ = torch.where(better, loss, self.best_)
+        self.best_epoch_ = torch.where(better, epoch, self.best_epoch_)
+        if bool(better.any()):
+            self.weights_ = torch.where(net.spread(better.to(net.members.lr)) > 0, net.weights(), self.weights_)
+        done = epoch - self.best_epoch_ >= self.patience
+        for m in (done & ~self.done_).nonzero().flatten().tolist():
+            net.last_epochs_[m] = epoch
+        self.done_ |= done
+        if bool(self.done_.all()):
             raise StopTraining
 
     def on_train_end(self, net, **kwargs):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -69,14 +69,15 @@ class Batches:
         Where rows come from.
     batch_size : int
         Rows of a batch; the last one may be smaller.
-    generator : torch.Generator, default=None
-        Shuffles; None keeps the order of the rows.
+    generators : sequence of torch.Generator
+        One shuffles for all members; several shuffle for each its own, and batches get a member axis. None keeps the
+        order of the rows.
     """
 
-    def __init__(self, dataset: TensorData, batch_size: int, generator: torch.Generator | None = None) -> None:
+    def __init__(self, dataset: TensorData, batch_size: int, generators: Sequence[torch.Generator] = ()) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
-        self.generator = generator
+        self.generators = generators
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
@@ -87,11 +88,12 @@ class Batches:
             yield self.dataset.everything()
             return
         device = self.dataset.X.device
-        order = torch.arange(n) if self.generator is None else torch.randperm(n, generator=self.generator)
+        orders = [torch.randperm(n, generator=generator) for generator in self.generators] or [torch.arange(n)]
+        order = (orders[0] if len(orders) == 1 else torch.stack(orders)).to(device)
         if self.dataset.rows is not None:
-            order = self.dataset.rows[order.to(device)]
+            order = self.dataset.rows[order]
         draw = _Draw(self.dataset)
-        for rows in order.to(device).split(size):
+        for rows in order.split(size, dim=-1):
             yield draw(rows)
 
 
@@ -103,10 +105,11 @@ class _Draw:
         self.buffers: dict[int, list[Tensor]] = {}
 
     def __call__(self, rows: Tensor) -> Batch:
-        n = len(rows)
+        n = rows.shape[-1]
         if n not in self.buffers:
-            self.buffers[n] = [table.new_empty(n, *table.shape[1:]) for table in self.tables]
+            self.buffers[n] = [table.new_empty(rows.numel(), table.shape[1]) for table in self.tables]
+        flat = rows if rows.ndim == 1 else rows.flatten()
         for table, out in zip(self.tables, self.buffers[n], strict=True):
-            torch.index_select(table, 0, rows, out=out)
-        x, y, *weight = self.buffers[n]
+            torch.index_select(table, 0, flat, out=out)
+        x, y, *weight = self.buffers[n] if rows.ndim == 1 else [b.view(len(rows), n, -1) for b in self.buffers[n]]
         return x, y, weight[0] if weight else None

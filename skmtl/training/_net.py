@@ -6,13 +6,15 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor
 
-from skmtl._network import MultiTaskNetwork, NetworkPlan
-from skmtl.sharing import centred_penalty, penalty_gradient
+from skmtl._network import MultiTaskNetwork, NetworkPlan, stack_networks
+from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._optimizers import FlatOptimizer
@@ -20,9 +22,49 @@ from skmtl.training._optimizers import FlatOptimizer
 PREDICTION_ROWS = 4096
 
 
-def build_network(plan: NetworkPlan, dtype: torch.dtype) -> MultiTaskNetwork:
-    """Return a new network: what the net calls its module."""
-    return plan.build().to(dtype)
+@dataclass(frozen=True)
+class Members:
+    """What each member of a stack has for itself.
+
+    Attributes
+    ----------
+    seeds : tuple of int
+        Draw the initial weights and the batches.
+    sharing_lambda, lr, weight_decay, dropout : Tensor of shape (member,)
+        Strength of the sharing penalty, step size, L2 penalty, share of units dropped.
+    task_weights : Tensor of shape (member, task) or None
+        Fixed weights.
+    """
+
+    seeds: tuple[int, ...]
+    sharing_lambda: Tensor
+    lr: Tensor
+    weight_decay: Tensor
+    dropout: Tensor
+    task_weights: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.seeds)
+
+    @property
+    def share_batches(self) -> bool:
+        """Whether all members see the same batches."""
+        return len(set(self.seeds)) == 1
+
+
+def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...]) -> MultiTaskNetwork:
+    """Return a new network with a member for each seed: what the net calls its module."""
+    drawn = {}
+    for seed in set(seeds):
+        torch.manual_seed(seed)
+        drawn[seed] = plan.build()
+    network = drawn[seeds[0]] if len(seeds) == 1 else stack_networks([drawn[seed] for seed in seeds], plan)
+    torch.manual_seed(seeds[0])
+    return network.to(dtype)
+
+
+class DivergedError(ValueError):
+    """The loss of every member is no longer finite."""
 
 
 class StopTraining(KeyboardInterrupt):
@@ -30,31 +72,26 @@ class StopTraining(KeyboardInterrupt):
 
 
 class MultiTaskNet(NeuralNet):
-    """Train a `MultiTaskNetwork`.
+    """Train a `MultiTaskNetwork` of one or many members.
 
     Parameters
     ----------
     module, criterion : type
         `build_network` and `Objective`.
+    members : Members
+        What each member has for itself.
     weighting : WeightingState
         How task losses become one update.
-    task_weights : Tensor of shape (member, task) or None
-        Fixed weights.
-    sharing_lambda : Tensor of shape (member,)
-        Strength of the sharing penalty.
     task_names : list of str
         In the network's task order, for error messages.
     **kwargs
         As for `skorch.NeuralNet`.
     """
 
-    def __init__(
-        self, module, criterion, weighting=None, task_weights=None, sharing_lambda=None, task_names=(), **kwargs
-    ):
+    def __init__(self, module, criterion, members, weighting, task_names=(), **kwargs):
         super().__init__(module, criterion, **kwargs)
+        self.members = members
         self.weighting = weighting
-        self.task_weights = task_weights
-        self.sharing_lambda = sharing_lambda
         self.task_names = task_names
 
     # ---- set up -------------------------------------------------------------------------------------------------
@@ -73,14 +110,18 @@ class MultiTaskNet(NeuralNet):
         self.module_.to(self.device)
         self._buffer = FlatBuffer(self.module_)
         self._tied = [self._buffer.region(module) for module in self.module_.tied()]
+        generator = torch.Generator(self.device).manual_seed(self.members.seeds[0])
+        for module in self.module_.modules():
+            if isinstance(module, DenseStack) and module.keep is not None:
+                module.set_dropout(self.members.dropout, generator)
         return self
 
     def initialize_optimizer(self, triggered_directly=None):
         """Create a flat optimiser, or a user's torch optimiser over the same parameters."""
         if isinstance(self.optimizer, type) and issubclass(self.optimizer, FlatOptimizer):
-            kwargs = self.get_params_for("optimizer")
-            self.optimizer_ = self.optimizer(self._buffer, lr=self.lr, **kwargs)
-            self.optimizer_.tie(self._tied, self.sharing_lambda)
+            self.optimizer_ = self.optimizer(self._buffer, self.lr, self.members.weight_decay)
+            self.optimizer_.vary(self.members.lr / self.lr)
+            self.optimizer_.tie(self._tied, self.members.sharing_lambda)
             return self
         return super().initialize_optimizer(triggered_directly)
 
@@ -101,6 +142,10 @@ class MultiTaskNet(NeuralNet):
         """Return about how many multiplications and additions a step takes: forward and twice that for backward."""
         return 6.0 * batch_size * self._buffer.data.numel()
 
+    def spread(self, values: Tensor) -> Tensor:
+        """Return one value per member, laid out beside the parameters."""
+        return self._buffer.spread(values)
+
     def weights(self) -> Tensor:
         """Return a copy of all parameters."""
         return self._buffer.data.detach().clone()
@@ -117,6 +162,8 @@ class MultiTaskNet(NeuralNet):
             self.initialize()
         self.interrupted_, self._epoch_ending = False, False
         self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
+        self.diverged_: dict[int, str] = {}  # member -> what happened
+        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
@@ -213,39 +260,41 @@ class MultiTaskNet(NeuralNet):
                 hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=raw[0])
         losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
         self.valid_losses_.append(losses.cpu().numpy())
+        self.valid_loss_ = (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
         row = {"valid_loss": float(self._total(losses)), "valid_batch_size": len(batches.dataset)}
         self.history[-1]["batches"].append(row)
 
     # ---- losses -------------------------------------------------------------------------------------------------
 
     def _loss_shape(self) -> tuple[int, int]:
-        return len(self.sharing_lambda), len(self.task_names)
+        return len(self.members), len(self.task_names)
 
     def _weigh(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step: fixed times adaptive."""
         adaptive = self.weighting.weights(losses)
-        if adaptive is None or self.task_weights is None:
-            return self.task_weights if adaptive is None else adaptive
-        return adaptive * self.task_weights
+        if adaptive is None or self.members.task_weights is None:
+            return self.members.task_weights if adaptive is None else adaptive
+        return adaptive * self.members.task_weights
 
     def _total(self, losses: Tensor) -> Tensor:
         """Return the fixed-weight sum of task losses over members and tasks: (..., member, task) -> (...)."""
-        return (losses if self.task_weights is None else losses * self.task_weights).sum((-2, -1))
+        return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum((-2, -1))
 
-    def _penalty(self) -> float:
+    def _penalty(self) -> Tensor:
+        """Return lambda times the penalty of each member: (member,)."""
         data = self._buffer.data.detach()
-        terms = [(centred_penalty(region.view(data)) * self.sharing_lambda).sum() for region in self._tied]
-        return float(sum(terms))
+        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in self._tied]
+        return sum(terms, torch.zeros_like(self.members.sharing_lambda))
 
     def _add_penalty_gradient(self) -> None:
         for region in self._tied:
             theta, gradient = (region.view(flat) for flat in (self._buffer.data.detach(), self._buffer.data.grad))
-            gradient += penalty_gradient(theta, self.sharing_lambda)
+            gradient += penalty_gradient(theta, self.members.sharing_lambda)
 
     def _record_train_losses(self, losses: Tensor, totals: list[Tensor | float]) -> None:
         """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
         self._check_finite(losses)
-        penalty = self._penalty() if bool((self.sharing_lambda > 0).any()) else 0.0
+        penalty = float(self._penalty().sum()) if bool((self.members.sharing_lambda > 0).any()) else 0.0
         rows = self.history[-1]["batches"]
         for row, loss in zip(rows, self._total(losses).tolist(), strict=True):
             row["train_loss"] = loss + penalty
@@ -253,17 +302,20 @@ class MultiTaskNet(NeuralNet):
         self.train_losses_.append(((losses * share).sum(0) / share.sum(0)).cpu().numpy())
 
     def _check_finite(self, losses: Tensor) -> None:
-        finite = torch.isfinite(losses).all(1)  # (batches, task)
-        if bool(finite.all()):
-            return
-        first = int((~finite.all(1)).nonzero()[0])
-        task = int((~finite[first]).nonzero()[0])
-        epoch = self.history[-1]["epoch"]
-        raise ValueError(
-            f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch {epoch} "
-            f"(step {first + 1}). Try a smaller lr (now {self.lr:g}), standardised features, or gradient clipping with "
-            f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
-        )
+        """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
+        finite = torch.isfinite(losses)
+        for m in (~finite.all(2).all(0)).nonzero().flatten().tolist():
+            if m in self.diverged_:
+                continue
+            step, task = (~finite[:, m]).nonzero()[0].tolist()
+            self.diverged_[m] = (
+                f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
+                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[m]):g}), "
+                f"standardised features, or gradient clipping with "
+                f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
+            )
+        if len(self.diverged_) == len(self.members):
+            raise DivergedError(next(iter(self.diverged_.values())))
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 

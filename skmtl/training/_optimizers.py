@@ -26,21 +26,29 @@ class FlatOptimizer(torch.optim.Optimizer):
         What to optimise.
     lr : float
         Step size; schedulers change it in ``param_groups``.
-    weight_decay : float
+    weight_decay : float or Tensor of shape (member,)
         Adds ``weight_decay * w`` to the gradient of weights; biases are left alone.
     """
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         self.buffer = buffer
         self._p, self._g = buffer.data.detach(), buffer.data.grad
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
-        super().__init__([buffer.data], {"lr": lr, "weight_decay": weight_decay})
+        self._factor = torch.ones_like(self._p)
+        self._steps: dict[float, Tensor] = {}
+        decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
+        self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
+        super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
+
+    def vary(self, lr_factor: Tensor) -> None:
+        """Give each member its own multiple of the step size: (member,)."""
+        self._factor, self._steps = self.buffer.spread(lr_factor), {}
 
     def add_param_group(self, param_group):
         """Add the one group there is."""
@@ -53,33 +61,38 @@ class FlatOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
-        group = self.param_groups[0]
-        lr = group["lr"]
+        lr = self.param_groups[0]["lr"]
+        if lr not in self._steps:
+            self._steps = {lr: self._factor * lr}
         before = [region.view(self._p).mean(1, keepdim=True) for region in self.tied]
-        self._update(self._p, self._g, lr, group["weight_decay"])
+        self._update(self._p, self._g, self._steps[lr])
         for k, region in enumerate(self.tied if lr > 0 else ()):
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True), lr)
-            metric = self._metric(region, lr)
+            step = region.view(self._steps[lr])
+            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(step[:, :1])
+            metric = self._metric(region).div_(step)
             proximal_step_(region.view(self._p), metric, self.sharing_lambda, before[k], common)
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
     @abstractmethod
-    def _update(self, p: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
-        """Step all parameters."""
+    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        """Step all parameters, with a step size for each."""
 
     @abstractmethod
-    def _metric(self, region: Region, lr: float) -> Tensor:
-        """Return the diagonal H of the last step, which was ``-g / H`` in the long run, in a region; a new tensor."""
+    def _metric(self, region: Region) -> Tensor:
+        """Return lr H of the last step in a region, a new tensor: in the long run the step was ``-lr g / (lr H)``."""
 
     @abstractmethod
-    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
-        """Return the H that the sum of the towers' gradients would have, (member, 1, parameter), in tied region k."""
+    def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
+        """Return the lr H that the sum of the towers' gradients would have, (member, 1, parameter), in tied region k."""
 
 
 class Adam(FlatOptimizer):
     """Adam with L2 regularisation, as `torch.optim.Adam` over the flat buffer.
+
+    The fused kernel has one step size for all it is given, so it updates a zero vector with step size 1, and that
+    update is scaled by each member's own.
 
     References
     ----------
@@ -87,16 +100,16 @@ class Adam(FlatOptimizer):
     """
 
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    _fused_options = dict(beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0, amsgrad=False, maximize=False)  # noqa: C408
+    _options = dict(beta1=beta1, beta2=beta2, eps=eps, weight_decay=0.0, amsgrad=False, maximize=False)  # noqa: C408
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         super().__init__(buffer, lr, weight_decay)
-        data = buffer.data.detach()
         self.state[buffer.data] = {
-            "step": torch.zeros((), dtype=torch.float32, device=data.device),
-            "exp_avg": torch.zeros_like(data),
-            "exp_avg_sq": torch.zeros_like(data),
+            "step": torch.zeros((), dtype=torch.float32, device=self._p.device),
+            "exp_avg": torch.zeros_like(self._p),
+            "exp_avg_sq": torch.zeros_like(self._p),
         }
+        self._direction = torch.empty_like(self._p)
         self._n_steps: int | None = 0
 
     def load_state_dict(self, state_dict):
@@ -104,36 +117,35 @@ class Adam(FlatOptimizer):
         super().load_state_dict(state_dict)
         self._n_steps = None
 
-    def _update(self, p: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
-        if weight_decay:
-            g.addcmul_(p, self.buffer.decayed, value=weight_decay)
+    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        if self._decay is not None:
+            g.addcmul_(p, self._decay)
         self._adam(p, g, lr)
 
-    def _adam(self, p: Tensor, g: Tensor, lr: float) -> None:
+    def _adam(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
         state = self.state[self.buffer.data]
         m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"]
         self._n_steps = (int(t) if self._n_steps is None else self._n_steps) + 1
         t.add_(1)
+        direction = self._direction.zero_()
         if _FUSED is not None:
-            _FUSED([p], [g], [m], [v], [], [t], lr=lr, **self._fused_options)
-            return
-        m.lerp_(g, 1 - self.beta1)
-        v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-        denominator = (v.sqrt() / math.sqrt(1 - self.beta2**self._n_steps)).add_(self.eps)
-        p.addcdiv_(m, denominator, value=-lr / (1 - self.beta1**self._n_steps))
+            _FUSED([direction], [g], [m], [v], [], [t], lr=1.0, **self._options)
+        else:
+            m.lerp_(g, 1 - self.beta1)
+            v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+            direction.addcdiv_(m, self._scale(v), value=-1 / (1 - self.beta1**self._n_steps))
+        p.addcmul_(direction, lr)
 
-    def _metric(self, region: Region, lr: float) -> Tensor:
-        return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]), lr)
+    def _metric(self, region: Region) -> Tensor:
+        return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]))
 
-    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
-        state = self.state[self.buffer.data]
-        v = state.setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
-        v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2)
-        return self._scale(v, lr)
+    def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
+        v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
+        return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
 
-    def _scale(self, v: Tensor, lr: float) -> Tensor:
-        """Return (sqrt(v / (1 - beta2^t)) + eps) / lr."""
-        return v.sqrt().mul_(1 / math.sqrt(1 - self.beta2**self._n_steps) / lr).add_(self.eps / lr)
+    def _scale(self, v: Tensor) -> Tensor:
+        """Return sqrt(v / (1 - beta2^t)) + eps, a new tensor."""
+        return v.sqrt().mul_(1 / math.sqrt(1 - self.beta2**self._n_steps)).add_(self.eps)
 
 
 class AdamW(Adam):
@@ -144,9 +156,9 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _update(self, p: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
-        if weight_decay:
-            p.addcmul_(p, self.buffer.decayed, value=-lr * weight_decay)
+    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        if self._decay is not None:
+            p.addcmul_(p, self._decay * lr, value=-1.0)
         self._adam(p, g, lr)
 
 
@@ -155,23 +167,22 @@ class SGD(FlatOptimizer):
 
     momentum = 0.9
 
-    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float) -> None:
+    def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         super().__init__(buffer, lr, weight_decay)
-        self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(buffer.data.detach())}
+        self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
-    def _update(self, p: Tensor, g: Tensor, lr: float, weight_decay: float) -> None:
-        if weight_decay:
-            g.addcmul_(p, self.buffer.decayed, value=weight_decay)
+    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        if self._decay is not None:
+            g.addcmul_(p, self._decay)
         velocity = self.state[self.buffer.data]["momentum_buffer"]
         velocity.mul_(self.momentum).add_(g)
-        p.add_(g, alpha=-lr).add_(velocity, alpha=-lr * self.momentum)
+        p.addcmul_(g, lr, value=-1.0).addcmul_(velocity, lr, value=-self.momentum)
 
-    def _metric(self, region: Region, lr: float) -> Tensor:
-        data = region.view(self.buffer.data.detach())
-        return torch.full_like(data, (1 - self.momentum) / lr)
+    def _metric(self, region: Region) -> Tensor:
+        return torch.full_like(region.view(self._p), 1 - self.momentum)
 
-    def _common_metric(self, k: int, gradient: Tensor, lr: float) -> Tensor:
-        return torch.full_like(gradient, (1 - self.momentum) / lr)
+    def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
+        return torch.full_like(gradient, 1 - self.momentum)
 
 
 _FUSED = getattr(torch, "_fused_adam_", None)

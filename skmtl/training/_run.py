@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
@@ -14,7 +13,7 @@ from skmtl._network import NetworkPlan
 from skmtl._objective import Objective
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
-from skmtl.training._net import MultiTaskNet, build_network
+from skmtl.training._net import Members, MultiTaskNet, build_network
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._threads import threads_for
 from skmtl.weighting import Weighting
@@ -30,16 +29,12 @@ class TrainingRun:
         Architecture.
     dtype, device : torch.dtype, torch.device
         Where and in what precision to train.
-    seed : int
-        Draws the initial weights, the batches and the dropout masks.
+    members : Members
+        What each network trained side by side has for itself.
     task_names : list of str
-        In the network's task order.
-    task_weights : array of shape (n_tasks,) or None
         In the network's task order.
     weighting : Weighting
         How task losses become one update.
-    sharing_lambda, lr, weight_decay : float
-        Strength of the sharing penalty; step size; L2 penalty of the weights.
     optimizer : str or callable
         A name in `OPTIMIZERS`, or what makes a torch optimiser from parameters.
     batch_size, max_epochs : int
@@ -57,14 +52,10 @@ class TrainingRun:
     plan: NetworkPlan
     dtype: torch.dtype
     device: torch.device
-    seed: int
+    members: Members
     task_names: list[str]
-    task_weights: np.ndarray | None
     weighting: Weighting
-    sharing_lambda: float
     optimizer: object
-    lr: float
-    weight_decay: float
     batch_size: int
     max_epochs: int
     patience: int | None
@@ -78,7 +69,6 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> Multi
     """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
     devices = [run.device] if run.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(run.seed)
         net = _make_net(run, valid).initialize()
         _go_on_from(run.earlier, net)
         with threads_for(net.work_per_step(min(run.batch_size, len(data)))):
@@ -86,25 +76,25 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> Multi
 
 
 def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
-    optimizer = OPTIMIZERS.get(run.optimizer, run.optimizer) if isinstance(run.optimizer, str) else run.optimizer
-    place = {"dtype": run.dtype, "device": run.device}
-    weights = None if run.task_weights is None else torch.as_tensor(run.task_weights[None], **place)
+    members = run.members
+    seeds = members.seeds[:1] if members.share_batches else members.seeds
+    own = OPTIMIZERS.get(run.optimizer) if isinstance(run.optimizer, str) else None
     return MultiTaskNet(
         build_network,
         Objective,
         module__plan=run.plan,
         module__dtype=run.dtype,
+        module__seeds=members.seeds,
         criterion__groups=run.plan.layout.groups,
-        weighting=run.weighting.start(1, run.plan.layout.n_tasks),
-        task_weights=weights,
-        sharing_lambda=torch.full((1,), float(run.sharing_lambda), **place),
+        members=members,
+        weighting=run.weighting.start(len(members), run.plan.layout.n_tasks),
         task_names=run.task_names,
-        optimizer=optimizer,
-        lr=run.lr,
-        **_decay(run, optimizer),
+        optimizer=own or run.optimizer,
+        lr=float(members.lr[0]) if members.lr.unique().numel() == 1 else 1.0,
+        **({} if own else _foreign_decay(members)),
         batch_size=run.batch_size,
         max_epochs=run.max_epochs,
-        iterator_train__generator=torch.Generator().manual_seed(run.seed),
+        iterator_train__generators=[torch.Generator().manual_seed(seed) for seed in seeds],
         train_split=None if valid is None else predefined_split(valid),
         callbacks=_callbacks(run),
         device=run.device,
@@ -112,10 +102,10 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
     )
 
 
-def _decay(run: TrainingRun, optimizer) -> dict[str, float]:
+def _foreign_decay(members: Members) -> dict[str, float]:
     """Return the weight decay; a user's optimiser that may know none is asked for it only where there is some."""
-    ours = isinstance(optimizer, type) and issubclass(optimizer, FlatOptimizer)
-    return {"optimizer__weight_decay": run.weight_decay} if ours or run.weight_decay else {}
+    weight_decay = float(members.weight_decay[0])
+    return {"optimizer__weight_decay": weight_decay} if weight_decay else {}
 
 
 def _callbacks(run: TrainingRun) -> list:
@@ -143,7 +133,6 @@ def _go_on_from(earlier, net: MultiTaskNet) -> None:
     net.module_.load_state_dict(network.state_dict())
     before = getattr(earlier, "optimizer_", None)
     if isinstance(before, FlatOptimizer) and type(before) is type(net.optimizer_):
-        lr = net.optimizer_.param_groups[0]
         state = before.state_dict()
-        state["param_groups"][0].update({k: v for k, v in lr.items() if k != "params"})
+        state["param_groups"][0]["lr"] = net.lr
         net.optimizer_.load_state_dict(state)

@@ -12,7 +12,7 @@ from torch import nn
 from skmtl._network import NetworkPlan
 from skmtl.sharing import HardSharing, SoftSharing
 from skmtl.tasks import regression_layout
-from skmtl.training import TrainingRun
+from skmtl.training import Members, TrainingRun
 from skmtl.training._run import _make_net
 from skmtl.weighting import EqualWeighting
 
@@ -23,18 +23,20 @@ LAMBDA = 1e-3
 def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0):
     """Return a function that trains our network by one step."""
     plan = NetworkPlan(sharing, regression_layout(n_tasks), FEATURES, (HIDDEN, HIDDEN), (), "relu", 0.0)
-    names = [str(t) for t in range(n_tasks)]
-    place = {"dtype": torch.float32, "device": torch.device("cpu"), "seed": 0}
-    steps = {"batch_size": BATCH, "max_epochs": 1, "patience": None, "tol": 0.0, "optimizer": "adam", "lr": 1e-3}
+    own = torch.zeros(1)
+    members = Members((0,), own + sharing_lambda, own + 1e-3, weight_decay=own, dropout=own, task_weights=None)
     run = TrainingRun(
         plan=plan,
-        task_names=names,
-        task_weights=None,
+        dtype=torch.float32,
+        device=torch.device("cpu"),
+        members=members,
+        task_names=[str(t) for t in range(n_tasks)],
         weighting=EqualWeighting(),
-        sharing_lambda=sharing_lambda,
-        weight_decay=0.0,
-        **place,
-        **steps,
+        optimizer="adam",
+        batch_size=BATCH,
+        max_epochs=1,
+        patience=None,
+        tol=0.0,
     )
     net = _make_net(run, None).initialize()
     net._set_training(True)

@@ -20,7 +20,7 @@ def drawn(batches):
 @pytest.mark.parametrize("rows", [None, [7, 1, 4, 2, 9]])
 def test_an_epoch_draws_every_row_once_with_its_targets(weight, rows):
     data = make_data(weight=weight, rows=None if rows is None else torch.tensor(rows))
-    batches = Batches(data, 2, torch.Generator().manual_seed(0))
+    batches = Batches(data, 2, [torch.Generator().manual_seed(0)])
     seen = []
     for x, y, w in batches:
         torch.testing.assert_close(y, x[:, :2] * 10)
@@ -34,14 +34,14 @@ def test_an_epoch_draws_every_row_once_with_its_targets(weight, rows):
 
 
 def test_epochs_differ_and_a_seed_repeats_them():
-    first, again = (Batches(make_data(), 3, torch.Generator().manual_seed(1)) for _ in range(2))
+    first, again = (Batches(make_data(), 3, [torch.Generator().manual_seed(1)]) for _ in range(2))
     epochs = [drawn(first) for _ in range(3)]
     assert epochs == [drawn(again) for _ in range(3)]
     assert epochs[0] != epochs[1]
 
 
 def test_the_last_batch_holds_the_rest():
-    batches = Batches(make_data(10), 4, torch.Generator().manual_seed(0))
+    batches = Batches(make_data(10), 4, [torch.Generator().manual_seed(0)])
     assert [len(x) for x, _, _ in batches] == [4, 4, 2]
     assert len(batches) == 3
 
@@ -49,7 +49,7 @@ def test_the_last_batch_holds_the_rest():
 @pytest.mark.parametrize("batch_size", [10, 11, 1000])
 def test_a_table_that_fits_is_used_whole_and_in_order(batch_size):
     data = make_data()
-    ((x, y, _),) = list(Batches(data, batch_size, torch.Generator().manual_seed(0)))
+    ((x, y, _),) = list(Batches(data, batch_size, [torch.Generator().manual_seed(0)]))
     assert x is data.X
     assert y is data.y
 
