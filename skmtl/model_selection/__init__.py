@@ -1,7 +1,8 @@
-"""Cross-validation for several tasks with missing labels, and the test of whether sharing helped."""
+"""Splitters, searches and comparisons that know several tasks and missing labels."""
 
 from skmtl.model_selection._predict import cross_val_predict
+from skmtl.model_selection._search import StackedGridSearchCV, StackedRandomizedSearchCV
 from skmtl.model_selection._splitter import MultiTaskKFold
 from skmtl.model_selection._transfer import transfer_gain
 
-__all__ = ["MultiTaskKFold", "cross_val_predict", "transfer_gain"]
+__all__ = ["MultiTaskKFold", "StackedGridSearchCV", "StackedRandomizedSearchCV", "cross_val_predict", "transfer_gain"]

@@ -44,7 +44,9 @@ def bytes_per_member(estimator: BaseMultiTask) -> int:
     return estimator._numpy_dtype.itemsize * (9 * parameters + activations)
 
 
-def fit_stack(estimators: Sequence[BaseMultiTask], X, y, sample_weight=None, max_bytes: float = math.inf, chunk: int = 32):
+def fit_stack(
+    estimators: Sequence[BaseMultiTask], X, y, sample_weight=None, max_bytes: float = math.inf, chunk: int = 32
+):
     """Fit estimators of one `stack_key` side by side.
 
     Parameters
@@ -84,6 +86,8 @@ def fit_stack(estimators: Sequence[BaseMultiTask], X, y, sample_weight=None, max
         except DivergedError as error:  # every member diverged
             failures += [str(error)] * len(part)
             continue
+        if net.interrupted_:
+            raise KeyboardInterrupt
         for m, estimator in enumerate(part):
             failures.append(net.diverged_.get(m))
             if m not in net.diverged_:

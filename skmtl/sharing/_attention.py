@@ -84,6 +84,8 @@ class TaskQueries(StackedModule):
 class _AttentionModule(SharingModule):
     per_task = True
 
+    uses_global_generator = False
+
     def __init__(self, shape: TrunkShape, width: int, n_heads: int, n_tokens: int) -> None:
         super().__init__()
         members = shape.n_members

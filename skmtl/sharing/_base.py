@@ -60,10 +60,14 @@ class SharingModule(nn.Module, ABC):
         Whether the features have a task axis.
     n_features_out : int
         Width of the features.
+    uses_global_generator : bool, default=True
+        Whether training may draw from torch's global generator (own dropout, say). Where it does not, several
+        networks can be trained in parallel threads.
     """
 
     per_task: bool
     n_features_out: int
+    uses_global_generator = True
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -45,6 +45,8 @@ class DenseTrunk(SharingModule):
         Whether it pulls the heads together too.
     """
 
+    uses_global_generator = False
+
     def __init__(self, shape: TrunkShape, per_task: bool, tied: bool = False, ties_heads: bool = False) -> None:
         super().__init__()
         self.per_task = per_task

@@ -85,7 +85,7 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     @abstractmethod
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
-        """Return the lr H that the sum of the towers' gradients would have, (member, 1, parameter), in tied region k."""
+        """Return the lr H that the sum of the gradients of tied region k would have: (member, 1, parameter)."""
 
 
 class Adam(FlatOptimizer):

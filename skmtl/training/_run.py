@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -65,14 +66,23 @@ class TrainingRun:
     earlier: object = None
 
 
+_BUILDING = threading.Lock()
+
+
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:
     """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
     devices = [run.device] if run.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
+    with _BUILDING, torch.random.fork_rng(devices=devices):  # the global generator draws the initial weights
         net = _make_net(run, valid).initialize()
+        after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
-        with threads_for(net.work_per_step(min(run.batch_size, len(data)))):
+    work = threads_for(net.work_per_step(min(run.batch_size, len(data))))
+    if not net.module_.trunk.uses_global_generator:
+        with work:
             return net.partial_fit(data)
+    with torch.random.fork_rng(devices=devices), work:
+        torch.random.set_rng_state(after)
+        return net.partial_fit(data)
 
 
 def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
