@@ -211,7 +211,7 @@ class TaskHeads(nn.Module):
         self.groups = groups
         widest = max(group.kind.width for group in groups)
         shape = (n_members, groups[-1].tasks.stop)
-        self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True)
+        self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))

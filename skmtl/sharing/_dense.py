@@ -39,8 +39,8 @@ class DenseStack(StackedModule):
     linear_output : bool, default=False
         Whether the last layer is linear: a head.
     alike : bool, default=False
-        Whether networks along the task axis start from equal weights: towers, which then differ only by what their
-        labels ask for, and whose mean is a tower as good as any of them.
+        Whether networks along the task axis start from equal weights: towers and their heads, which then differ only
+        by what their labels ask for, and whose mean is as good as any of them.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class DenseStack(StackedModule):
             if self._is_active(k):
                 h = self._function.function(h)
                 if self.keep is not None and self.training:
-                    h = h * self._draw_mask(torch.empty_like(h))
+                    h = h * self._draw_mask(self.keep.to(h), torch.empty_like(h))
         return self._split(h)
 
     def forward_train(self, x: Tensor) -> Tensor:
@@ -96,8 +96,8 @@ class DenseStack(StackedModule):
                 h = torch.baddbmm(layer.bias, h, layer.weight, out=layer.z)
             if self._is_active(k):
                 h = self._function.forward_(layer.a.copy_(h) if self._function.saves_input else h)
-                if layer.mask is not None and self.training:
-                    h = torch.mul(h, self._draw_mask(layer.mask), out=layer.out)
+                if layer.mask is not None and layer.keep is not None and self.training:
+                    h = torch.mul(h, self._draw_mask(layer.keep, layer.mask), out=layer.out)
         return self._split(h)
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
@@ -135,18 +135,15 @@ class DenseStack(StackedModule):
         keep = (1.0 - dropout).view(-1, *[1] * (len(self.stack_shape) - 1)).expand(self.stack_shape)
         self.keep = keep.reshape(-1, 1, 1).clone()
 
-    def _draw_mask(self, mask: Tensor) -> Tensor:
+    def _draw_mask(self, keep: Tensor, mask: Tensor) -> Tensor:
         """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops.
 
         All members read the same draws, so that one of a stack drops what it would drop alone.
         """
-        _, batch, n = mask.shape
-        draw = torch.empty(1, *self.stack_shape[1:], batch, n, dtype=mask.dtype, device=mask.device)
-        draw = draw.uniform_(generator=self.generator).expand(*self.stack_shape, batch, n)
-        keep = self.keep.to(mask)
-        return (
-            torch.lt(draw, keep.unflatten(0, self.stack_shape), out=mask.view(draw.shape)).view(mask.shape).div_(keep)
-        )
+        shape = (*self.stack_shape, *mask.shape[1:])
+        draw = mask.new_empty(1, *shape[1:]).uniform_(generator=self.generator).expand(shape)
+        torch.lt(draw, keep.unflatten(0, self.stack_shape), out=mask.view(shape))
+        return mask.div_(keep)
 
     def _is_active(self, k: int) -> bool:
         return k < self.n_layers - 1 or not self.linear_output
@@ -236,7 +233,8 @@ class _Layer:
         self.z_t = self.weight.new_empty(rows, n_out, batch)
         self.z = self.z_t.transpose(1, 2) if self.is_narrow else self.z_t.view(rows, batch, n_out)  # before activation
         self.a = torch.empty_like(self.z) if stack._function.saves_input else self.z  # after it
-        self.mask = torch.empty_like(self.z) if stack.keep is not None and stack._is_active(k) else None
+        self.keep = stack.keep.to(self.z) if stack.keep is not None and stack._is_active(k) else None
+        self.mask = torch.empty_like(self.z) if self.keep is not None else None
         self.out = self.a if self.mask is None else torch.empty_like(self.z)  # after dropout
         self.grad_input = self.weight.new_empty(rows, batch, n_in)
         self.out_t = self.out.transpose(1, 2)

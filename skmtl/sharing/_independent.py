@@ -9,8 +9,8 @@ from skmtl.sharing._hard import DenseTrunk
 class IndependentSharing(Sharing):
     r"""A tower per task and nothing shared: minimise :math:`\sum_t L_t(\theta_t)`.
 
-    Every task learns as it would alone from the same batches, in one stacked step. It is the baseline that
-    `skmtl.model_selection.transfer_gain` compares with, and has no penalty.
+    Every task learns what it would learn alone from the same seed and batches, in one stacked step. It is the
+    baseline that `skmtl.model_selection.transfer_gain` compares with, and has no penalty.
 
     Examples
     --------

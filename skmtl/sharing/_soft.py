@@ -21,10 +21,10 @@ class SoftSharing(Sharing):
 
     Notes
     -----
-    The towers start from equal weights, so the penalty starts at zero. It is not added to the gradient: after each
-    step of the optimiser its proximal operator, taken in the metric of that step, is applied in closed form [2]_.
-    The minimiser is the same, and any :math:`\lambda` is stable; with Adam a large penalty in the gradient would
-    instead drown the losses in its step sizes. The penalty is computed as
+    Towers and heads of all tasks start from equal weights, so the penalty starts at zero. It is not added to the
+    gradient: after each step of the optimiser its proximal operator, taken in the metric of that step, is applied in
+    closed form [2]_. The minimiser is the same, and any :math:`\lambda` is stable; with Adam a large penalty in the
+    gradient would instead drown the losses in its step sizes. The penalty is computed as
     :math:`2 T \sum_i \|\theta_i - \bar\theta\|^2`, linear in the number of tasks T.
 
     References
