@@ -183,17 +183,16 @@ def test_a_large_lambda_ties_the_towers(kind, optimizer):
 
 @every_kind
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_a_tied_tower_learns_as_well_as_a_shared_trunk(kind, optimizer):
+def test_a_tied_tower_learns_what_a_shared_trunk_learns(kind, optimizer):
     X, y = make_table(kind, n_samples=96)
-    params = {"optimizer": optimizer, "sharing_lambda": 1e9}
-    hard = make_estimator(kind, "hard", max_epochs=60, **params).fit(X, y)
-    soft = make_estimator(kind, "soft", max_epochs=60, **params).fit(X, y)
-    assert _fall(soft) < 1.1 * _fall(hard) < 0.5
-
-
-def _fall(model):
-    """Return the summed training loss of the last epoch relative to the first."""
-    return sum(model.history_[-1]["train_task_losses"]) / sum(model.history_[0]["train_task_losses"])
+    # Heads with a hidden layer start from the same weights under both strategies, and so do tower and trunk.
+    params = {"optimizer": optimizer, "sharing_lambda": 1e9, "head_layer_sizes": (8,), "max_epochs": 60}
+    hard, soft = (
+        [row["train_task_losses"] for row in make_estimator(kind, sharing, **params).fit(X, y).history_]
+        for sharing in ("hard", "soft")
+    )
+    np.testing.assert_allclose(np.sum(soft, axis=1), np.sum(hard, axis=1), rtol=1e-4)
+    assert np.sum(soft[-1]) < 0.7 * np.sum(soft[0])
 
 
 @every_strategy

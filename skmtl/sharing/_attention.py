@@ -67,7 +67,7 @@ class AttentionSharing(Sharing):
         if width % self.n_heads:
             raise ValueError(
                 f"The width of the trunk must be a multiple of n_heads. Found width {width} and n_heads="
-                f"{self.n_heads}. Change hidden_layer_sizes[-1] or sharing=AttentionSharing(n_heads=...)."
+                f"{self.n_heads}. Change the last hidden layer, or sharing=AttentionSharing(n_heads=...)."
             )
         return _AttentionModule(shape, width, self.n_heads, self.n_tokens)
 

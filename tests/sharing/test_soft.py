@@ -40,7 +40,7 @@ def solve_least_squares(X, y, strength):
 def test_linear_regression_reaches_the_exact_solution(strength, optimizer):
     X, y = make_table("regression", n_samples=60)
     y = standardised(y)
-    model = MultiTaskRegressor(sharing_lambda=strength, optimizer=optimizer, lr=0.02, max_epochs=3000, **LINEAR)
+    model = MultiTaskRegressor(sharing_lambda=strength, optimizer=optimizer, lr=0.01, max_epochs=5000, **LINEAR)
     best = solve_least_squares(X, y, strength)
     np.testing.assert_allclose(model.fit(X, y).predict(X), X @ best[:, :-1].T + best[:, -1], atol=2e-3)
 
