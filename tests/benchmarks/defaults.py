@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 
@@ -15,12 +16,24 @@ from sklearn.preprocessing import StandardScaler
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
+from skmtl.sharing import ACTIVATIONS
 
 REGRESSION, CLASSIFICATION = ["enb", "jura", "wq", "oes97"], ["emotions", "yeast"]
 MORE_REGRESSION, MORE_CLASSIFICATION = ["rf1", "sarcos"], ["sider", "census"]
-BASE = dict(hidden_layer_sizes=(64, 64), lr=1e-3, weight_decay=0.0, batch_size=128, max_epochs=100)  # noqa: C408
+BASE = {
+    "sharing": "hard",
+    "hidden_layer_sizes": (64, 64),
+    "optimizer": "adam",
+    "lr": 1e-3,
+    "weight_decay": 0.0,
+    "batch_size": 128,
+    "max_epochs": 100,
+    "gain": 2.0,  # of relu's initial weights: variance gain / mean(fan_in, fan_out); 2 is He's, 1 is Glorot's
+}
 CANDIDATES = {
     "base": {},
+    "gain 1": {"gain": 1.0},
+    "gain 0.5": {"gain": 0.5},
     "hidden (32,)": {"hidden_layer_sizes": (32,)},
     "hidden (100,)": {"hidden_layer_sizes": (100,)},
     "hidden (256,)": {"hidden_layer_sizes": (256,)},
@@ -36,18 +49,28 @@ CANDIDATES = {
     "decay 1e-2": {"weight_decay": 1e-2},
     "dropout 0.2": {"dropout": 0.2},
     "early stopping": {"early_stopping": True},
-    "batch 32, decay 1e-3": {"batch_size": 32, "weight_decay": 1e-3},
-    "batch 32, decay 1e-2": {"batch_size": 32, "weight_decay": 1e-2},
-    "lr 3e-3, decay 1e-3": {"lr": 3e-3, "weight_decay": 1e-3},
-    "lr 3e-3, decay 1e-2": {"lr": 3e-3, "weight_decay": 1e-2},
-    "lr 3e-3, early stopping": {"lr": 3e-3, "early_stopping": True},
-    "independent": {"sharing": "independent"},
-    "attention": {"sharing": "attention"},
-} | {f"soft λ {lam:g}": {"sharing": "soft", "sharing_lambda": lam} for lam in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)}
-PROTOCOL = """Protocol: {folds} shuffled folds, at most {rows} rows of a set, features standardised on the training rows.
+    "lr 3e-3, decay 3e-2": {"lr": 3e-3, "weight_decay": 3e-2},
+    "lr 3e-3, adamw decay 1": {"lr": 3e-3, "optimizer": "adamw", "weight_decay": 1.0},
+    "gain 1, decay 1e-2": {"gain": 1.0, "weight_decay": 1e-2},
+    "gain 1, decay 3e-2": {"gain": 1.0, "weight_decay": 3e-2},
+    "gain 1, lr 2e-3, decay 1e-2": {"gain": 1.0, "lr": 2e-3, "weight_decay": 1e-2},
+    "gain 1, lr 3e-3, decay 3e-2": {"gain": 1.0, "lr": 3e-3, "weight_decay": 3e-2},
+    "gain 1, lr 3e-3, adamw decay 1": {"gain": 1.0, "lr": 3e-3, "optimizer": "adamw", "weight_decay": 1.0},
+    "gain 1, (100,), decay 1e-2": {"gain": 1.0, "hidden_layer_sizes": (100,), "weight_decay": 1e-2},
+    "gain 1, (256,), decay 1e-2": {"gain": 1.0, "hidden_layer_sizes": (256,), "weight_decay": 1e-2},
+    "gain 1, (128, 128), decay 1e-2": {"gain": 1.0, "hidden_layer_sizes": (128, 128), "weight_decay": 1e-2},
+} | {
+    f"{name}, gain 1, decay 1e-2": {"gain": 1.0, "weight_decay": 1e-2, "sharing": name.split()[0]} | more
+    for name, more in {
+        "independent": {},
+        "attention": {},
+        **{f"soft λ {lam:g}": {"sharing_lambda": lam} for lam in (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)},
+    }.items()
+}
+PROTOCOL = """Protocol: {folds} shuffled folds, at most {rows} rows of a set; features standardised on training rows.
 Score: mean over tasks of 1 - relative RMSE (regression) or ROC-AUC (classification); greater is better.
 Rank: among the candidates, 1 is best, mean over sets. Gain: score minus that of the base, mean over sets.
-Base: hard sharing, {base}; each candidate changes what its name says.
+Base: {base}; each candidate changes what its name says.
 """
 
 
@@ -63,9 +86,11 @@ def score(name, candidate, table, n_folds):
     regression = name in REGRESSION + MORE_REGRESSION
     make, metric = (MultiTaskRegressor, "rrmse") if regression else (MultiTaskClassifier, "roc_auc")
     X, y = table
+    parameters = BASE | CANDIDATES[candidate]
+    ACTIVATIONS["relu"] = dataclasses.replace(ACTIVATIONS["relu"], gain=parameters.pop("gain"))
     scores = []
     for train, test in KFold(n_folds, shuffle=True, random_state=0).split(X):
-        network = make(**(BASE | CANDIDATES[candidate]), random_state=0)
+        network = make(**parameters, random_state=0)
         model = make_pipeline(SimpleImputer(strategy="median"), StandardScaler(), network).fit(X[train], y[train])
         scores.append(make_task_scorer(metric)(model, X[test], y[test])["average"] + regression)
     return float(np.mean(scores))
