@@ -16,7 +16,7 @@ WIDTH = (128,)
 EPOCHS = (3, 6, 12, 20, 30)
 PLAIN = (0.0, 0.0)  # weight decay, dropout
 QUICK = [PLAIN, (3e-3, 0.5)]
-FULL = [PLAIN, (0.0, 0.5), (3e-3, 0.5), (1e-2, 0.5)]
+FULL = [PLAIN, (3e-3, 0.5), (1e-2, 0.5)]
 PROTOCOL = """Protocol: {splits}.
 Trained on the training rows alone; every choice by the mean ROC-AUC over tasks on the validation rows; test AUC shown.
 Both arms: hidden layer {width}, batch 128, Adam lr 1e-3; candidates (weight decay, dropout) {candidates};
