@@ -56,7 +56,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         "task_weights": ["array-like", dict, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean"],
@@ -488,14 +488,24 @@ def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
         rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
         task_weights = torch.as_tensor(np.stack(rows)[:, first._plan.layout.order], **place)
 
-    def each(name: str) -> torch.Tensor:
-        return torch.tensor([float(getattr(e, name)) for e in estimators], **place)
+    def each(values) -> torch.Tensor:
+        return torch.tensor([float(value) for value in values], **place)
 
     return Members(
         seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
         task_weights=task_weights,
-        **{name: each(name) for name in ("sharing_lambda", "lr", "weight_decay", "dropout")},
+        sharing_lambda=each(e.sharing_lambda for e in estimators),
+        lr=each(e.lr for e in estimators),
+        weight_decay=each(_weight_decay(e) for e in estimators),
+        dropout=each(e.dropout for e in estimators),
     )
+
+
+def _weight_decay(estimator) -> float:
+    """Return the weight decay; "auto" was chosen with the default step size, see tests/benchmarks/defaults.py."""
+    if estimator.weight_decay == "auto":
+        return 0.5 if estimator.optimizer == "adamw" else 0.0
+    return estimator.weight_decay
 
 
 def _history(net, places: np.ndarray, offset: int, m: int = 0) -> list[dict]:

@@ -22,7 +22,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     ----------
     sharing : {"hard", "soft", "attention", "independent"} or Sharing, default="hard"
         How the tasks share parameters; a string stands for the strategy with its defaults. See `skmtl.sharing`.
-    sharing_lambda : float, default=0.001
+    sharing_lambda : float, default=0.1
         λ >= 0, multiplies the strategy's penalty: the distance between towers (soft) or between queries (attention).
         At 0 soft sharing equals ``"independent"``, for large values its towers become one. Hard sharing and
         ``"independent"`` have no penalty.
@@ -39,15 +39,16 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     task_weights : array-like of shape (n_tasks,) or dict, default=None
         Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
         weighs 1. None: all weigh 1.
-    optimizer : {"adam", "adamw", "sgd"} or callable, default="adam"
-        Fused optimisers: Adam with L2 penalty, Adam with decoupled weight decay, or gradient descent with Nesterov
+    optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
+        Fused optimisers: Adam with decoupled weight decay, Adam with L2 penalty, or gradient descent with Nesterov
         momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and with
         ``weight_decay=...`` where that is not 0.
-    lr : float, default=0.001
+    lr : float, default=0.003
         Step size, > 0.
-    weight_decay : float, default=0.0
-        L2 penalty (``"adamw"``: decay) of the weights; biases are left alone. A class given as `optimizer` applies it
-        to all parameters.
+    weight_decay : float or "auto", default="auto"
+        ``"adamw"``: a step shrinks weights by the factor 1 - lr * weight_decay. Else an L2 penalty of the weights, for
+        which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"`` and 0 for
+        other optimisers.
     batch_size : int, default=128
         Rows of a batch. A table with no more rows than this is used whole and in order.
     max_epochs : int, default=100
@@ -118,16 +119,16 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         self,
         sharing="hard",
         *,
-        sharing_lambda=0.001,
+        sharing_lambda=0.1,
         hidden_layer_sizes=(64, 64),
         head_layer_sizes=(),
         activation="relu",
         dropout=0.0,
         weighting="equal",
         task_weights=None,
-        optimizer="adam",
-        lr=0.001,
-        weight_decay=0.0,
+        optimizer="adamw",
+        lr=0.003,
+        weight_decay="auto",
         batch_size=128,
         max_epochs=100,
         early_stopping=False,

@@ -19,7 +19,9 @@ Y = np.column_stack([1e6 * X[:, 0] + 3e6, 1e-4 * (X[:, 1] - X[:, 0])])
 
 def make(sharing="hard", **params):
     return make_estimator(
-        "regression", sharing, **{"max_epochs": 80, "lr": 0.03, "hidden_layer_sizes": (16,), **params}
+        "regression",
+        sharing,
+        **{"max_epochs": 80, "optimizer": "adam", "lr": 0.03, "hidden_layer_sizes": (16,), **params},
     )
 
 

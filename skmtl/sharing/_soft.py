@@ -37,8 +37,8 @@ class SoftSharing(Sharing):
     --------
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.sharing import SoftSharing
-    >>> MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.1)
-    MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.1)
+    >>> MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.5)
+    MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.5)
     """
 
     def __init__(self, tie_heads: bool = False) -> None:

@@ -64,6 +64,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         lr = self.param_groups[0]["lr"]
         if lr not in self._steps:
             self._steps = {lr: self._factor * lr}
+        self._shrink(self._p, self._g, self._steps[lr])
         before = [region.view(self._p).mean(1, keepdim=True) for region in self.tied]
         self._update(self._p, self._g, self._steps[lr])
         for k, region in enumerate(self.tied if lr > 0 else ()):
@@ -74,6 +75,11 @@ class FlatOptimizer(torch.optim.Optimizer):
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
+
+    def _shrink(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+        """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
+        if self._decay is not None:
+            g.addcmul_(p, self._decay)
 
     @abstractmethod
     def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
@@ -118,11 +124,6 @@ class Adam(FlatOptimizer):
         self._n_steps = None
 
     def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
-        if self._decay is not None:
-            g.addcmul_(p, self._decay)
-        self._adam(p, g, lr)
-
-    def _adam(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
         state = self.state[self.buffer.data]
         m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"]
         self._n_steps = (int(t) if self._n_steps is None else self._n_steps) + 1
@@ -156,10 +157,9 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _shrink(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
         if self._decay is not None:
             p.addcmul_(p, self._decay * lr, value=-1.0)
-        self._adam(p, g, lr)
 
 
 class SGD(FlatOptimizer):
@@ -172,8 +172,6 @@ class SGD(FlatOptimizer):
         self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
     def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
-        if self._decay is not None:
-            g.addcmul_(p, self._decay)
         velocity = self.state[self.buffer.data]["momentum_buffer"]
         velocity.mul_(self.momentum).add_(g)
         p.addcmul_(g, lr, value=-1.0).addcmul_(velocity, lr, value=-self.momentum)

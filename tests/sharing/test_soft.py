@@ -12,6 +12,7 @@ from tests._cases import make_table
 LINEAR = {
     "sharing": SoftSharing(tie_heads=True),
     "hidden_layer_sizes": (),
+    "weight_decay": 0.0,
     "batch_size": 1000,
     "random_state": 0,
 }
