@@ -8,7 +8,13 @@ PUBLIC = {
     "skmtl": ["MultiTaskClassifier", "MultiTaskRegressor"],
     "skmtl.datasets": ["load_census", "load_energy", "make_related_classification", "make_related_regression"],
     "skmtl.metrics": ["UndefinedTaskWarning", "make_task_scorer", "task_scores"],
-    "skmtl.model_selection": ["MultiTaskKFold", "cross_val_predict", "transfer_gain"],
+    "skmtl.model_selection": [
+        "MultiTaskKFold",
+        "StackedGridSearchCV",
+        "StackedRandomizedSearchCV",
+        "cross_val_predict",
+        "transfer_gain",
+    ],
     "skmtl.sharing": [
         "AttentionSharing",
         "DenseStack",

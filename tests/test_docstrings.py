@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from numpydoc.docscrape import NumpyDocString
@@ -51,6 +52,8 @@ def _is_ours(function) -> bool:
 
 def _documented_default(description: str):
     match = re.search(r"default=(.+)$", description)
+    if match and match.group(1) == "nan":
+        return np.nan
     return ast.literal_eval(match.group(1)) if match else inspect.Parameter.empty
 
 

@@ -1,47 +1,43 @@
 """Searches that train their candidates side by side: scikit-learn's, at a fraction of the time.
 
-The way of a search reads from `_BaseStackedSearch.fit` down: candidates, splits, fits (in stacks), scores, results.
+The way of a search reads from `_StackedSearch.fit` down: candidates, splits, fits (in stacks), scores, results.
 All but the fits is scikit-learn's own, so results have the same keys, and each score is what a fit alone would get.
 """
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from traceback import format_exc
+from collections.abc import Mapping
+from numbers import Real
 
-from joblib import Parallel, delayed
-from sklearn.base import clone, is_classifier
+import numpy as np
+from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV, check_cv
-from sklearn.model_selection._validation import (
-    _check_method_params,
-    _insert_error_scores,
-    _score,
-    _warn_or_raise_about_fit_failures,
-)
-from sklearn.pipeline import Pipeline
+from sklearn.model_selection._validation import _check_method_params
 from sklearn.utils import indexable
-from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils._param_validation import Interval
 
-from skmtl._base import BaseMultiTask
-from skmtl.model_selection._stack import fit_stack, stack_key, why_alone
-from skmtl.training import threads_for
+from skmtl.model_selection._evaluation import Evaluation
+
+_MAX_BYTES = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None]}
 
 
 class _StackedSearch:
     """The fit of a stacked search, over the constructor and results of a scikit-learn search."""
 
+    @_fit_context(prefer_skip_nested_validation=False)  # the estimator is validated when it is fitted
     def fit(self, X, y=None, **params):
         """Search, then refit the best candidate on all rows.
+
+        Ctrl-C ends the search: the scores of the folds that were finished are kept in ``cv_results_``, with a
+        warning, all others are NaN, and nothing is refitted.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Features.
-        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks), default=None
             Targets; missing ones are skipped.
         **params : dict
             As for scikit-learn's searches: parameters of the estimator's ``fit``, split by rows; ``groups``.
@@ -50,30 +46,37 @@ class _StackedSearch:
         -------
         self : object
             The fitted search.
+
+        Raises
+        ------
+        ValueError
+            If there is no candidate, a parameter is unknown, every fit failed, or one member of a stack alone takes
+            more than `max_bytes`.
         """
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
-        self.n_splits_ = len(splits)
         candidates = list(self._candidates())
         if not candidates or not splits:
             raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
-        out = _Evaluation(self, X, y, splits, scorers, routed).run(candidates)
+        self.n_splits_ = len(splits)
+        self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
+        evaluation = Evaluation(self, X, y, splits, scorers, routed)
+        out = evaluation.run(candidates)
         self.cv_results_ = self._format_results(candidates, len(splits), out)
         self.multimetric_ = isinstance(out[0]["test_scores"], dict)
-        if callable(self.scoring) and self.multimetric_:
-            self._check_refit_for_multimetric(out[0]["test_scores"])
-            refit_metric = self.refit
-        self._choose(refit_metric)
-        self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
-        if self.refit:
+        if not evaluation.interrupted:
+            self._choose(refit_metric, out[0]["test_scores"])
             self._refit(X, y, routed.estimator.fit)
         return self
 
-    def _choose(self, refit_metric: str) -> None:
+    def _choose(self, refit_metric: str, scores) -> None:
         """Set the best index, score and parameters."""
+        if callable(self.scoring) and self.multimetric_:
+            self._check_refit_for_multimetric(scores)
+            refit_metric = self.refit
         if not self.refit and self.multimetric_:
             return
         self.best_index_ = self._select_best_index(self.refit, refit_metric, self.cv_results_)
@@ -82,6 +85,9 @@ class _StackedSearch:
         self.best_params_ = self.cv_results_["params"][self.best_index_]
 
     def _refit(self, X, y, fit_params: Mapping) -> None:
+        """Fit the best candidate on all rows, if that is wanted."""
+        if not self.refit:
+            return
         start = time.time()
         self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
         self.best_estimator_.fit(X, y, **fit_params)
@@ -91,169 +97,248 @@ class _StackedSearch:
 
 
 class StackedGridSearchCV(_StackedSearch, GridSearchCV):
-    """`GridSearchCV` that trains its candidates side by side."""
+    """Search a grid of parameters; the candidates of a fold are trained side by side, as one stack.
+
+    A drop-in for `sklearn.model_selection.GridSearchCV`: the same parameters, the same attributes, and for each
+    candidate and fold the score that a fit alone would get, in a fraction of the time. Small networks leave most of
+    their time to overhead; a stack pays it once for all of its members.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `MultiTaskClassifier` or `MultiTaskRegressor`, or a pipeline that ends in one. The steps before it are fitted
+        once for each fold and each combination of their own parameters. Any other estimator works as well, but its
+        candidates are trained alone.
+    param_grid : dict or list of dict
+        Values of each parameter, or several such grids.
+    scoring : str, callable, list, tuple or dict, default=None
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        estimator's own ``score``.
+    n_jobs : int, default=None
+        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+    refit : bool, str or callable, default=True
+        Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
+        index of the best from ``cv_results_``.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+    verbose : int, default=0
+        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Accepted for compatibility, without effect: rows are shared between threads, not sent to processes.
+    error_score : "raise" or float, default=nan
+        Score of a candidate that cannot be fitted or diverges; the others of its stack are untouched. ``"raise"``
+        raises the error.
+    return_train_score : bool, default=False
+        Score the training rows too.
+    max_bytes : float, default=None
+        Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
+        bound, other than that a stack has at most 32 members.
+
+    Attributes
+    ----------
+    cv_results_ : dict of arrays
+        Parameters, scores, ranks and times of the candidates, with scikit-learn's keys. A stack's time is shared
+        equally by its members.
+    best_estimator_ : estimator
+        The best candidate, fitted on all rows; with `refit` only.
+    best_score_ : float
+        Its mean score.
+    best_params_ : dict
+        Its parameters.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    scorer_ : callable or dict
+        What it was scored with.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    multimetric_ : bool
+        Whether there are several scores.
+
+    See Also
+    --------
+    StackedRandomizedSearchCV : The same for parameters drawn at random.
+    sharing_path : Scores of each task along λ.
+
+    Notes
+    -----
+    The members of a stack may differ in ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` (all 0, or none),
+    ``task_weights`` and, without early stopping and dropout, ``random_state``. Candidates that differ in anything
+    else, such as the sharing strategy, widths or batch size, go to different stacks.
+
+    Trained alone is what cannot be stacked: an estimator with ``callbacks`` (they act on a whole net), with a torch
+    optimizer class (it has one learning rate for all its parameters) or with ``warm_start``; estimators of other
+    packages; fits that take parameters other than ``sample_weight``; candidates with an invalid value.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import make_related_regression
+    >>> from skmtl.model_selection import StackedGridSearchCV
+    >>> X, y = make_related_regression(n_samples=90, n_tasks=3, random_state=0)
+    >>> model = MultiTaskRegressor(max_epochs=20, random_state=0)
+    >>> search = StackedGridSearchCV(model, {"lr": [1e-4, 1e-2], "weight_decay": [0.0, 0.1]}, cv=3).fit(X, y)
+    >>> search.best_params_["lr"]
+    0.01
+    >>> search.predict(X).shape
+    (90, 3)
+    """
+
+    _parameter_constraints = {**GridSearchCV._parameter_constraints, **_MAX_BYTES}
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        error_score=np.nan,
+        return_train_score=False,
+        max_bytes=None,
+    ):
+        super().__init__(
+            estimator,
+            param_grid,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_bytes = max_bytes
 
     def _candidates(self):
         return ParameterGrid(self.param_grid)
 
 
 class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
-    """`RandomizedSearchCV` that trains its candidates side by side."""
+    """Search parameters drawn at random; the candidates of a fold are trained side by side, as one stack.
+
+    A drop-in for `sklearn.model_selection.RandomizedSearchCV`: equal seeds draw equal candidates, and each gets the
+    score that a fit alone would get. `StackedGridSearchCV` says what is trained together and what is not.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `MultiTaskClassifier` or `MultiTaskRegressor`, or a pipeline that ends in one. Any other estimator works as
+        well, but its candidates are trained alone.
+    param_distributions : dict or list of dict
+        For each parameter a list of values or a distribution with a method ``rvs``, such as those of scipy.stats.
+    n_iter : int, default=10
+        Number of candidates.
+    scoring : str, callable, list, tuple or dict, default=None
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        estimator's own ``score``.
+    n_jobs : int, default=None
+        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+    refit : bool, str or callable, default=True
+        Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
+        index of the best from ``cv_results_``.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+    verbose : int, default=0
+        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
+    pre_dispatch : int or str, default="2*n_jobs"
+        Accepted for compatibility, without effect: rows are shared between threads, not sent to processes.
+    random_state : int, RandomState or None, default=None
+        Draws the candidates.
+    error_score : "raise" or float, default=nan
+        Score of a candidate that cannot be fitted or diverges; the others of its stack are untouched. ``"raise"``
+        raises the error.
+    return_train_score : bool, default=False
+        Score the training rows too.
+    max_bytes : float, default=None
+        Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
+        bound, other than that a stack has at most 32 members.
+
+    Attributes
+    ----------
+    cv_results_ : dict of arrays
+        Parameters, scores, ranks and times of the candidates, with scikit-learn's keys. A stack's time is shared
+        equally by its members.
+    best_estimator_ : estimator
+        The best candidate, fitted on all rows; with `refit` only.
+    best_score_ : float
+        Its mean score.
+    best_params_ : dict
+        Its parameters.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    scorer_ : callable or dict
+        What it was scored with.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    multimetric_ : bool
+        Whether there are several scores.
+
+    See Also
+    --------
+    StackedGridSearchCV : The same for a grid.
+
+    Notes
+    -----
+    Distributions of ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` and ``task_weights`` cost little, for
+    candidates that differ in nothing else are one stack. See `StackedGridSearchCV` for what is trained alone, and why.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import make_related_regression
+    >>> from skmtl.model_selection import StackedRandomizedSearchCV
+    >>> X, y = make_related_regression(n_samples=90, n_tasks=3, random_state=0)
+    >>> model = MultiTaskRegressor("soft", max_epochs=5, random_state=0)
+    >>> candidates = {"sharing_lambda": loguniform(1e-4, 1e1), "lr": loguniform(1e-4, 1e-1)}
+    >>> search = StackedRandomizedSearchCV(model, candidates, n_iter=4, cv=3, random_state=0).fit(X, y)
+    >>> search.cv_results_["mean_test_score"].shape
+    (4,)
+    """
+
+    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **_MAX_BYTES}
+
+    def __init__(
+        self,
+        estimator,
+        param_distributions,
+        *,
+        n_iter=10,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        pre_dispatch="2*n_jobs",
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        max_bytes=None,
+    ):
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.max_bytes = max_bytes
 
     def _candidates(self):
         return ParameterSampler(self.param_distributions, self.n_iter, random_state=self.random_state)
-
-
-@dataclass
-class _Fit:
-    """One candidate on one split."""
-
-    candidate: int
-    split: int
-    estimator: object
-    seconds: float = 0.0
-    error: str | None = None
-
-    @property
-    def last(self):
-        """The estimator itself, or the last step of a pipeline."""
-        return self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
-
-
-@dataclass
-class _Batch:
-    """Fits of one split that share their preprocessing and can be one stack, or one fit that must be alone."""
-
-    split: int
-    fits: list[_Fit] = field(default_factory=list)
-    alone: str | None = None
-
-
-class _Evaluation:
-    """Fit and score every candidate on every split."""
-
-    def __init__(self, search, X, y, splits, scorers, routed) -> None:
-        self.search, self.X, self.y, self.splits, self.scorers = search, X, y, splits, scorers
-        self.fit_params, self.score_params = routed.estimator.fit, routed.scorer.score
-
-    def run(self, candidates: Sequence[dict]) -> list[dict]:
-        """Return one result for each candidate and split, splits innermost."""
-        batches = self._batches(candidates)
-        if self.search.verbose:
-            self._announce(batches, len(candidates))
-        with threads_for(0):  # one torch thread for each of the Python threads
-            done = Parallel(n_jobs=self.search.n_jobs, prefer="threads")(delayed(self._evaluate)(b) for b in batches)
-        results = {place: result for part in done for place, result in part}
-        out = [results[c, s] for c in range(len(candidates)) for s in range(len(self.splits))]
-        _warn_or_raise_about_fit_failures(out, self.search.error_score)
-        if callable(self.search.scoring):
-            _insert_error_scores(out, self.search.error_score)
-        return out
-
-    def _batches(self, candidates: Sequence[dict]) -> list[_Batch]:
-        batches: dict[tuple, _Batch] = {}
-        for s in range(len(self.splits)):
-            for c, parameters in enumerate(candidates):
-                estimator = clone(self.search.estimator).set_params(**clone(parameters, safe=False))
-                fit = _Fit(c, s, estimator)
-                reason = self._why_alone(fit)
-                key = (s, c) if reason else (s, _preprocessing_key(estimator), stack_key(fit.last))
-                batches.setdefault(key, _Batch(s, alone=reason)).fits.append(fit)
-        return list(batches.values())
-
-    def _why_alone(self, fit: _Fit) -> str | None:
-        if not isinstance(fit.last, BaseMultiTask):
-            return f"{type(fit.last).__name__} is no skmtl estimator"
-        if set(self.fit_params) - {self._weight_name(fit)}:
-            return f"fit parameters {sorted(self.fit_params)}"
-        return why_alone(fit.last)
-
-    @staticmethod
-    def _weight_name(fit: _Fit) -> str:
-        is_pipeline = isinstance(fit.estimator, Pipeline)
-        return f"{fit.estimator.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
-
-    def _announce(self, batches: list[_Batch], n_candidates: int) -> None:
-        reasons = defaultdict(int)
-        for batch in batches:
-            reasons[batch.alone] += 1
-        n_stacks = reasons.pop(None, 0)
-        alone = "".join(f"; {n} fits alone: {reason}" for reason, n in reasons.items())
-        n_splits = len(self.splits)
-        print(  # noqa: T201
-            f"Fitting {n_splits} folds for each of {n_candidates} candidates, totalling {n_candidates * n_splits} fits "
-            f"in {n_stacks} stacks{alone}"
-        )
-
-    def _evaluate(self, batch: _Batch) -> list[tuple]:
-        """Fit a batch and score its members."""
-        train, test = self.splits[batch.split]
-        template = batch.fits[0].estimator
-        X_train, y_train = _safe_split(template, self.X, self.y, train)
-        X_test, y_test = _safe_split(template, self.X, self.y, test, train)
-        self._fit(batch, X_train, y_train, _check_method_params(self.X, self.fit_params, train))
-        results = []
-        for fit in batch.fits:
-            result = self._result(fit, X_test, y_test, test)
-            if self.search.return_train_score:
-                result["train_scores"] = self._scores(fit, X_train, y_train, train)
-            results.append(((fit.candidate, fit.split), result))
-        return results
-
-    def _fit(self, batch: _Batch, X, y, fit_params: Mapping) -> None:
-        """Fit all members of a batch; what fails together is fitted alone, to say whose fault it is."""
-        start = time.perf_counter()
-        try:
-            errors = ["alone"] * len(batch.fits) if batch.alone else self._fit_together(batch.fits, X, y, fit_params)
-        except Exception:
-            errors = ["alone"] * len(batch.fits)
-        for fit, error in zip(batch.fits, errors, strict=True):
-            fit.error = self._fit_alone(fit, X, y, fit_params) if error == "alone" else error
-            if fit.error and self.search.error_score == "raise":
-                raise ValueError(fit.error)
-        for fit in batch.fits:
-            fit.seconds = (time.perf_counter() - start) / len(batch.fits)
-
-    def _fit_together(self, fits: list[_Fit], X, y, fit_params: Mapping) -> list[str | None]:
-        """Fit the preprocessing once and the members as stacks; return what went wrong with each."""
-        weight = fit_params.get(self._weight_name(fits[0]))
-        first = fits[0].estimator
-        if isinstance(first, Pipeline) and len(first.steps) > 1:
-            X = first[:-1].fit_transform(X, y)
-            for fit in fits[1:]:
-                fit.estimator.steps[:-1] = first.steps[:-1]
-        return fit_stack([fit.last for fit in fits], X, y, weight)
-
-    @staticmethod
-    def _fit_alone(fit: _Fit, X, y, fit_params: Mapping) -> str | None:
-        try:
-            fit.estimator.fit(X, y, **fit_params)
-        except Exception:
-            return format_exc()
-        return None
-
-    def _result(self, fit: _Fit, X_test, y_test, test) -> dict:
-        start = time.perf_counter()
-        scores = self._scores(fit, X_test, y_test, test)
-        return {
-            "fit_error": fit.error,
-            "test_scores": scores,
-            "n_test_samples": len(test),
-            "fit_time": fit.seconds,
-            "score_time": time.perf_counter() - start,
-        }
-
-    def _scores(self, fit: _Fit, X, y, rows):
-        """Score a fitted member; one that could not be fitted gets `error_score`."""
-        error_score = self.search.error_score
-        if fit.error is None:
-            params = _check_method_params(self.X, self.score_params, rows)
-            return _score(fit.estimator, X, y, self.scorers, params, error_score)
-        if isinstance(self.scorers, _MultimetricScorer):
-            return dict.fromkeys(self.scorers._scorers, error_score)
-        return error_score
-
-
-def _preprocessing_key(estimator) -> str:
-    """Return what two pipelines must have in common to share their fitted steps before the last."""
-    return repr(estimator[:-1]) if isinstance(estimator, Pipeline) and len(estimator.steps) > 1 else ""

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
 
+import joblib
+import numpy as np
+import torch
+
 from skmtl._base import BaseMultiTask
-from skmtl.training import OPTIMIZERS, DivergedError, train
+from skmtl.training import DivergedError, train
+from skmtl.training._run import _BUILDING
 
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "random_state")
 """Parameters that members of one stack may have different values of."""
 
 
+class TooLargeError(ValueError):
+    """One member alone takes more memory than allowed."""
+
+
 def why_alone(estimator: BaseMultiTask) -> str | None:
     """Return why an estimator cannot be part of a stack, or None if it can."""
+    try:
+        estimator._check_parameters()
+    except ValueError:
+        return "a parameter is not what it must be"
     if estimator.callbacks:
         return "callbacks act on a whole net"
-    if not isinstance(estimator.optimizer, str) or estimator.optimizer not in OPTIMIZERS:
-        return f"optimizer={estimator.optimizer!r} has one learning rate for all"
+    if not isinstance(estimator.optimizer, str):
+        return "an optimizer class has one learning rate for all"
     if estimator.warm_start:
         return "warm_start goes on from an earlier fit"
     return None
@@ -28,15 +42,25 @@ def stack_key(estimator: BaseMultiTask) -> tuple:
     own = set(OWN)
     if estimator.early_stopping or estimator.dropout:
         own.remove("random_state")  # it also draws the validation rows and the dropout masks
-    parameters = estimator.get_params(deep=True)
-    shared = {k: repr(v) for k, v in parameters.items() if k not in own}
+    shared = {k: content_key(v) for k, v in estimator.get_params(deep=True).items() if k not in own}
     return (type(estimator), estimator.dropout > 0, *sorted(shared.items()))
+
+
+def content_key(value) -> str:
+    """Return a string that equals another's only if the values are alike; what cannot be told is like nothing else."""
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return repr(value)
+    try:
+        return joblib.hash(value)
+    except (pickle.PicklingError, TypeError, AttributeError, ValueError):
+        return f"{type(value).__qualname__} at {id(value)}"
 
 
 def bytes_per_member(estimator: BaseMultiTask) -> int:
     """Return about how many bytes one member takes in training: parameters, optimiser state and activations."""
     plan = estimator._plan
-    network = plan.build()
+    with _BUILDING, torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
+        network = plan.build()
     parameters = sum(p.numel() for p in network.parameters())
     towers = plan.layout.n_tasks if network.trunk.per_task else 1
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
@@ -71,18 +95,15 @@ def fit_stack(
         If the data are not what they must be, or one member alone takes more than `max_bytes`.
     """
     first = estimators[0]
-    for estimator in estimators:
-        estimator._check_parameters()
     data, valid = first._read(X, y, sample_weight)
-    need = bytes_per_member(first)
-    if need > max_bytes:
-        raise ValueError(f"One member takes about {need} bytes in training, more than max_bytes={max_bytes:.0f}.")
-    size = int(min(chunk, max_bytes / need, len(estimators)))
+    for estimator in estimators[1:]:
+        _read_as(estimator, first)
+    size = min(chunk, _members_within(first, max_bytes))
     failures: list[str | None] = []
     for start in range(0, len(estimators), size):
         part = estimators[start : start + size]
         try:
-            net = train(first._training_run(part, None, first.max_epochs), data, valid)
+            net = train(part[0]._training_run(part, None, first.max_epochs), data, valid)
         except DivergedError as error:  # every member diverged
             failures += [str(error)] * len(part)
             continue
@@ -91,5 +112,35 @@ def fit_stack(
         for m, estimator in enumerate(part):
             failures.append(net.diverged_.get(m))
             if m not in net.diverged_:
-                estimator._keep_member(net, m, first)
+                _keep(estimator, net, m, first)
     return failures
+
+
+def _keep(estimator: BaseMultiTask, net, m: int, first: BaseMultiTask) -> None:
+    """Give an estimator its member of a trained stack, to the last bit; the global generator stays as it was."""
+    with _BUILDING, torch.random.fork_rng(devices=[]):
+        estimator._keep_member(net, m, first)
+    state = net.module_.state_dict()
+    estimator.network_.load_state_dict({name: values[m : m + 1] for name, values in state.items()})
+
+
+def _read_as(estimator: BaseMultiTask, first: BaseMultiTask) -> None:
+    """Give an estimator what the first has learned from the data; their random states stay alike."""
+    own = estimator.get_params(deep=False)
+    vars(estimator).update({k: v for k, v in vars(first).items() if k not in own})
+    if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
+        estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
+
+
+def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:
+    """Return how many members of a stack take no more than `max_bytes`."""
+    if max_bytes == math.inf:
+        return 2**31
+    need = bytes_per_member(estimator)
+    if need > max_bytes:
+        raise TooLargeError(
+            f"A stack of one member takes about {need} bytes in training, more than max_bytes={max_bytes:.0f}. "
+            f"Found {type(estimator).__name__} with hidden_layer_sizes={estimator.hidden_layer_sizes!r}, "
+            f"batch_size={estimator.batch_size} and {estimator.n_tasks_} tasks. Give more bytes or a smaller network."
+        )
+    return int(max_bytes / need)

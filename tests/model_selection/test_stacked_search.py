@@ -1,0 +1,533 @@
+"""Stacked searches give what scikit-learn's give: the same keys and, of every candidate and fold, the same scores.
+
+Scores are compared to the last bit. That relies on two or more tasks (with one, matrix products of a stack may be
+summed in another order than those of one member), on parameters padded to 64 bytes in the training buffer, and on one
+torch thread, on the CPU.
+"""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.stats import loguniform
+from sklearn import config_context
+from sklearn.base import clone
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import FitFailedWarning
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from skorch.callbacks import Callback
+
+from skmtl import MultiTaskRegressor
+from skmtl.metrics import make_task_scorer
+from skmtl.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV, _evaluation
+from skmtl.sharing import STRATEGIES
+from tests._cases import make_estimator, make_table
+
+FOLDS = KFold(3, shuffle=True, random_state=0)
+GRID = {"lr": [1e-3, 1e-2], "weight_decay": [0.0, 0.1]}
+
+pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
+
+
+def assert_same_results(stacked, plain):
+    """Two fitted searches have the same keys and, but for times, the same values to the last bit."""
+    ours, theirs = stacked.cv_results_, plain.cv_results_
+    assert list(ours) == list(theirs)
+    for key in theirs:
+        if key.startswith("param"):
+            assert repr(ours[key]) == repr(theirs[key])
+        elif not key.endswith("_time"):
+            np.testing.assert_array_equal(np.asarray(ours[key]), np.asarray(theirs[key]), err_msg=key)
+
+
+def search_both(estimator, grid, X, y, fit_params=None, stacks=None, **options):
+    """Return both searches, fitted; `stacks` is how many stacks there must be."""
+    options = {"cv": FOLDS, "refit": False, **options}
+    plain = GridSearchCV(estimator, grid, **options).fit(X, y, **(fit_params or {}))
+    stacked = StackedGridSearchCV(estimator, grid, **options)
+    with count_stacks() as sizes:
+        stacked.fit(X, y, **(fit_params or {}))
+    if stacks is not None:
+        assert len(sizes) == stacks
+    assert_same_results(stacked, plain)
+    return stacked, plain
+
+
+class count_stacks:
+    """Collect the number of members of each call of `fit_stack`."""
+
+    def __enter__(self):
+        self.sizes, self.original = [], _evaluation.fit_stack
+
+        def spy(estimators, *args):
+            self.sizes.append(len(estimators))
+            return self.original(estimators, *args)
+
+        _evaluation.fit_stack = spy
+        return self.sizes
+
+    def __exit__(self, *_):
+        _evaluation.fit_stack = self.original
+
+
+# ---- equal to scikit-learn's ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sharing", STRATEGIES)
+@pytest.mark.parametrize("kind", ["regression", "multiclass"])
+def test_scores_equal_those_of_a_plain_search(kind, sharing, dtype):
+    X, y = make_table(kind, n_samples=60, dtype=dtype)
+    grid = {"sharing_lambda": [0.0, 0.1], "lr": [1e-3, 1e-2]}
+    stacked, plain = search_both(make_estimator(kind, sharing), grid, X, y, stacks=3, refit=True)
+    assert stacked.best_params_ == plain.best_params_
+    assert stacked.best_score_ == plain.best_score_
+    np.testing.assert_array_equal(stacked.predict(X), plain.predict(X))
+
+
+def test_members_of_different_seeds_and_task_weights():
+    X, y = make_table("regression", missing=0.0)
+    grid = {"random_state": [0, 1, 2], "task_weights": [None, [1.0, 2.0, 0.5, 1.0]]}
+    search_both(make_estimator(), grid, X, y, stacks=3)
+
+
+def test_more_candidates_than_one_stack_holds():
+    X, y = make_table("regression")
+    grid = {"lr": np.logspace(-4, -1, 35)}
+    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=3)
+
+
+def test_scores_by_task_choose_by_their_average():
+    X, y = make_table("multiclass", n_samples=90)
+    options = {"scoring": make_task_scorer("accuracy"), "refit": "average", "return_train_score": True}
+    stacked, plain = search_both(make_estimator("multiclass"), GRID, X, y, stacks=3, **options)
+    assert "split2_train_average" in stacked.cv_results_
+    assert (stacked.best_params_, stacked.best_score_) == (plain.best_params_, plain.best_score_)
+
+
+def test_several_metrics_and_a_refit_function():
+    X, y = make_table("regression", missing=0.0)
+    options = {"scoring": ["r2", "neg_mean_absolute_error"], "refit": _least_decay, "return_train_score": True}
+    stacked, plain = search_both(make_estimator(), GRID, X, y, stacks=3, **options)
+    assert stacked.best_index_ == plain.best_index_ == 1
+    assert stacked.best_params_ == plain.best_params_
+    assert not hasattr(stacked, "best_score_")
+    assert stacked.scorer_.keys() == plain.scorer_.keys()
+
+
+def _least_decay(results):
+    return 1
+
+
+@pytest.mark.parametrize("columns", [(), (4,)])
+def test_sample_weights(columns):
+    X, y = make_table("regression")
+    weight = np.random.default_rng(1).random((len(X), *columns))
+    search_both(make_estimator(), GRID, X, y, {"sample_weight": weight}, stacks=3)
+
+
+def test_routed_sample_weights_reach_fit_and_scorer():
+    X, y = make_table("regression", missing=0.0)
+    weight = np.random.default_rng(1).random(len(X))
+    with config_context(enable_metadata_routing=True):
+        model = make_estimator().set_fit_request(sample_weight=True).set_score_request(sample_weight=True)
+        _, plain = search_both(model, GRID, X, y, {"sample_weight": weight}, stacks=3, n_jobs=2)
+    unweighted = GridSearchCV(make_estimator(), GRID, cv=FOLDS).fit(X, y)
+    assert not np.array_equal(plain.cv_results_["mean_test_score"], unweighted.cv_results_["mean_test_score"])
+
+
+def test_early_stopping():
+    X, y = make_table("regression", n_samples=90)
+    model = make_estimator(early_stopping=True, n_iter_no_change=2, max_epochs=12, validation_fraction=0.3)
+    search_both(model, {"lr": [1e-3, 1e-2, 1e-1]}, X, y, stacks=3)
+    search_both(model, {"lr": [1e-3, 1e-1], "random_state": [0, 1]}, X, y, stacks=6)
+
+
+def test_early_stopping_with_a_random_state_object():
+    X, y = make_table("regression", n_samples=90)
+    model = make_estimator(early_stopping=True, random_state=np.random.RandomState(3))
+    search_both(model, {"lr": [1e-3, 1e-2, 1e-1]}, X, y, stacks=3)
+
+
+@pytest.mark.parametrize("sharing", ["hard", "soft", "attention"])
+def test_dropout(sharing):
+    X, y = make_table("regression")
+    search_both(make_estimator(sharing=sharing), {"dropout": [0.0, 0.2, 0.5], "lr": [1e-3, 1e-2]}, X, y, stacks=6)
+
+
+def test_other_architectures_are_other_stacks():
+    X, y = make_table("regression")
+    grid = [
+        {"sharing": ["hard", "independent"], "hidden_layer_sizes": [(8,), (4, 4)], "lr": [1e-3, 1e-2]},
+        {"sharing": ["soft"], "sharing_lambda": [0.0, 0.1]},
+    ]
+    search_both(make_estimator(), grid, X, y, stacks=15)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_random_candidates_are_scikit_learns(jobs):
+    X, y = make_table("regression")
+    space = {"lr": loguniform(1e-4, 1e-1), "sharing": ["hard", "soft"], "sharing_lambda": loguniform(1e-4, 1e1)}
+    options = {"n_iter": 6, "cv": FOLDS, "random_state": 5}
+    plain = RandomizedSearchCV(make_estimator(), space, **options).fit(X, y)
+    stacked = StackedRandomizedSearchCV(make_estimator(), space, n_jobs=jobs, **options).fit(X, y)
+    assert_same_results(stacked, plain)
+    assert stacked.best_params_ == plain.best_params_
+
+
+# ---- pipelines and frames -------------------------------------------------------------------------------------------
+
+
+class CountingScaler(StandardScaler):
+    """Count the fits of all copies."""
+
+    fits: list = []
+
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit and count."""
+        self.fits.append(len(X))
+        return super().fit(X, y, sample_weight)
+
+
+def test_preprocessing_is_fitted_once_for_a_fold_and_its_own_candidates():
+    X, y = make_table("regression")
+    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())])
+    grid = {"scale__with_mean": [True, False], "net__lr": [1e-3, 1e-2, 1e-1]}
+    plain = GridSearchCV(model, grid, cv=FOLDS, refit=False).fit(X, y)
+    CountingScaler.fits.clear()
+    stacked = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False).fit(X, y)
+    assert len(CountingScaler.fits) == 2 * 3
+    assert_same_results(stacked, plain)
+
+
+def test_pipelines_whose_steps_are_searched_too():
+    X, y = make_table("regression", missing=0.0)
+    model = Pipeline([("scale", StandardScaler()), ("net", make_estimator())])
+    grid = [
+        {"scale": [StandardScaler(), MinMaxScaler(), "passthrough"], "net__lr": [1e-3, 1e-2]},
+        {"net": [Ridge(), make_estimator(sharing="soft")]},
+    ]
+    weight = {"net__sample_weight": np.random.default_rng(1).random(len(X))}
+    search_both(model, grid, X, y, weight, stacks=12)
+
+
+def _times(X, by):
+    return X * by
+
+
+def test_long_preprocessing_that_differs_only_in_the_middle():
+    X, y = make_table("regression")
+    columns = [FunctionTransformer(_times, kw_args={"by": np.arange(5.0) + k}) for k in range(30)]
+    options = [make_column_transformer(*((c, list(range(5))) for c in columns))]
+    options.append(clone(options[0]))
+    options[1].transformers[15][1].set_params(kw_args={"by": np.arange(5.0) * 100})
+    model = Pipeline([("columns", options[0]), ("net", make_estimator())])
+    search_both(model, {"columns": options, "net__lr": [1e-3, 1e-2]}, X, y, stacks=6)
+
+
+def test_preprocessing_that_cannot_be_compared():
+    X, y = make_table("regression")
+    model = Pipeline([("square", FunctionTransformer(lambda x: x * x)), ("net", make_estimator())])
+    search_both(model, {"net__lr": [1e-3, 1e-2]}, X, y)
+
+
+def test_frames_keep_their_names():
+    X, y = make_table("multiclass", n_samples=90)
+    X, y = pd.DataFrame(X, columns=list("abcde")), pd.DataFrame(y, columns=["p", "q", "r", "s"])
+    y["p"] = y["p"].map({0.0: "low", 1.0: "mid", 2.0: "high"})
+    options = {"scoring": make_task_scorer("accuracy"), "refit": "average"}
+    stacked, _ = search_both(make_estimator("multiclass"), GRID, X, y, stacks=3, **options)
+    assert "mean_test_p" in stacked.cv_results_
+    assert stacked.feature_names_in_.tolist() == list("abcde")
+    assert stacked.best_estimator_.task_names_ == ["p", "q", "r", "s"]
+
+
+# ---- candidates that fail -------------------------------------------------------------------------------------------
+
+some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
+
+
+@some_scores_are_nan
+@pytest.mark.parametrize("error_score", [np.nan, -7.0])
+def test_a_candidate_that_diverges_leaves_the_others_as_they_are(error_score):
+    X, y = make_table("regression", dtype=np.float32)
+    options = {"cv": FOLDS, "error_score": error_score, "refit": False, "return_train_score": True}
+    stacked = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e30, 1e-2]}, **options)
+    with pytest.warns(FitFailedWarning, match=r"(?s)3 fits failed out of a total of 9.*no longer finite.*'lr': 1e\+30"):
+        stacked.fit(X, y)
+    others = GridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, **options).fit(X, y)
+    for k in range(3):
+        scores = stacked.cv_results_[f"split{k}_test_score"]
+        np.testing.assert_array_equal(scores[[0, 2]], others.cv_results_[f"split{k}_test_score"])
+        np.testing.assert_array_equal(scores[1], error_score)
+        np.testing.assert_array_equal(stacked.cv_results_[f"split{k}_train_score"][1], error_score)
+
+
+@some_scores_are_nan
+def test_a_candidate_that_diverges_with_scores_by_task():
+    X, y = make_table("regression", dtype=np.float32)
+    options = {"cv": FOLDS, "scoring": make_task_scorer("r2"), "refit": "average"}
+    with pytest.warns(FitFailedWarning):
+        stacked = StackedGridSearchCV(make_estimator(), {"lr": [1e30, 1e-2]}, **options).fit(X, y)
+    assert stacked.best_index_ == 1
+    assert np.isnan(stacked.cv_results_["mean_test_0"][0])
+
+
+def test_a_candidate_that_diverges_raises_if_it_shall():
+    X, y = make_table("regression", dtype=np.float32)
+    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e30]}, cv=FOLDS, error_score="raise")
+    with pytest.raises(ValueError, match=r"no longer finite"):
+        search.fit(X, y)
+
+
+def test_all_candidates_diverge():
+    X, y = make_table("regression", dtype=np.float32)
+    with pytest.raises(ValueError, match="All the 6 fits failed"):
+        StackedGridSearchCV(make_estimator(), {"lr": [1e29, 1e30]}, cv=FOLDS).fit(X, y)
+
+
+@some_scores_are_nan
+def test_an_invalid_value_costs_its_candidate_alone():
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, -1.0, 1e-2]}, cv=FOLDS, refit=False)
+    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed.*'lr' parameter"), count_stacks() as sizes:
+        search.fit(X, y)
+    assert sizes == [2, 2, 2]
+    others = GridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS, refit=False).fit(X, y)
+    scores, expected = search.cv_results_["mean_test_score"], others.cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(scores[[0, 2]], expected)
+    assert np.isnan(scores[1])
+    with pytest.raises(ValueError, match="'lr' parameter"):
+        clone(search).set_params(error_score="raise").fit(X, y)
+
+
+@some_scores_are_nan
+def test_what_a_stack_refuses_as_a_whole_is_told_of_each_candidate():
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), {"task_weights": [None, [1.0, 2.0]]}, cv=FOLDS, refit=False)
+    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed out of a total of 6.*task_weights"):
+        search.fit(X, y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+
+
+@some_scores_are_nan
+def test_a_scorer_that_fails():
+    def fails_for_small_lr(estimator, X, y):
+        if estimator.lr < 2e-3:
+            raise RuntimeError("no score today")
+        return 1.0
+
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS, scoring=fails_for_small_lr)
+    with pytest.warns(UserWarning, match="no score today"):
+        search.fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [np.nan, 1.0])
+    with pytest.raises(RuntimeError, match="no score today"):
+        search.set_params(error_score="raise").fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ([], "No fits were performed"),
+        ({"lr": []}, "empty"),
+        ({"learning": [1]}, "Invalid parameter 'learning'"),
+    ],
+)
+def test_grids_that_cannot_be_searched(grid, message):
+    X, y = make_table("regression")
+    with pytest.raises(ValueError, match=message):
+        StackedGridSearchCV(make_estimator(), grid, cv=FOLDS).fit(X, y)
+
+
+@pytest.mark.parametrize("params", [{"max_bytes": 0}, {"max_bytes": "1 GB"}, {"n_jobs": "two"}, {"error_score": "no"}])
+def test_invalid_parameters_of_the_search(params):
+    X, y = make_table("regression")
+    with pytest.raises(ValueError, match=next(iter(params))):
+        StackedGridSearchCV(make_estimator(), GRID, **params).fit(X, y)
+
+
+# ---- trained alone --------------------------------------------------------------------------------------------------
+
+
+class Silent(Callback):
+    """Do nothing."""
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"callbacks": [Silent()]}, "candidates 0, 1 (callbacks act on a whole net)"),
+        ({"optimizer": torch.optim.SGD}, "candidates 0, 1 (an optimizer class has one learning rate for all)"),
+        ({"warm_start": True}, "candidates 0, 1 (warm_start goes on from an earlier fit)"),
+    ],
+)
+def test_what_cannot_be_stacked_is_trained_alone(params, reason, capsys):
+    X, y = make_table("regression")
+    grid = {"lr": [1e-3, 1e-2]}
+    model = make_estimator(**params)
+    search_both(model, grid, X, y, stacks=0)
+    capsys.readouterr()
+    StackedGridSearchCV(model, grid, cv=FOLDS, refit=False, verbose=1).fit(X, y)
+    said = capsys.readouterr().out
+    assert "3 folds for each of 2 candidates, totalling 6 fits, in 0 stacks" in said
+    assert f"Trained alone: {reason}" in said
+
+
+def test_estimators_of_other_packages(capsys):
+    X, y = make_table("regression", missing=0.0)
+    search_both(Ridge(), {"alpha": [0.1, 1.0]}, X, y, stacks=0)
+    StackedGridSearchCV(DummyRegressor(), {"strategy": ["mean"]}, verbose=1).fit(X, y)
+    assert "candidates 0 (DummyRegressor is no estimator of skmtl)" in capsys.readouterr().out
+
+
+def test_only_those_that_must_are_trained_alone(capsys):
+    X, y = make_table("regression")
+    grid = {"callbacks": [None, [Silent()]], "lr": [1e-3, 1e-2]}
+    search_both(make_estimator(), grid, X, y, stacks=3)
+    StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, verbose=1).fit(X, y)
+    said = capsys.readouterr()
+    assert "in 3 stacks" in said.out
+    assert "Trained alone: candidates 2, 3" in said.out
+    assert "12/12" in said.err
+
+
+# ---- threads, memory, Ctrl-C ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", STRATEGIES)
+def test_two_threads_give_the_same(sharing):
+    X, y = make_table("regression")
+    grid = {"sharing_lambda": [0.0, 0.1], "batch_size": [8, 16]}
+    one, two = (
+        StackedGridSearchCV(make_estimator(sharing=sharing, dropout=0.2), grid, cv=FOLDS, n_jobs=jobs).fit(X, y)
+        for jobs in (1, 2)
+    )
+    assert_same_results(two, one)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_the_number_of_torch_threads_is_put_back(jobs):
+    X, y = make_table("regression")
+    torch.set_num_threads(2)
+    try:
+        StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, n_jobs=jobs).fit(X, y)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_bounded_memory_splits_stacks_and_changes_nothing():
+    X, y = make_table("regression")
+    free = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False).fit(X, y)
+    bounded = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False, max_bytes=20_000).fit(X, y)
+    assert_same_results(bounded, free)
+
+
+def test_a_member_that_does_not_fit_is_refused():
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, max_bytes=100)
+    with pytest.raises(ValueError, match=r"one member takes about \d+ bytes.*max_bytes=100.*hidden_layer_sizes=\(8,\)"):
+        search.fit(X, y)
+
+
+class Interrupting(MultiTaskRegressor):
+    """Press Ctrl-C when the 16 test rows of a fold hold a 99."""
+
+    def predict(self, X):
+        """Predict, or be interrupted."""
+        if len(X) == 16 and (X[:, 0] == 99.0).any():
+            raise KeyboardInterrupt
+        return super().predict(X)
+
+
+@some_scores_are_nan
+@pytest.mark.parametrize("scoring", [None, make_task_scorer("r2")])
+def test_ctrl_c_keeps_what_is_finished(scoring):
+    X, y = make_table("regression")
+    X[20, 0] = 99.0  # among the second fold's test rows
+    model = Interrupting(hidden_layer_sizes=(8,), batch_size=16, max_epochs=2, random_state=0)
+    search = StackedGridSearchCV(model, GRID, cv=KFold(3), scoring=scoring, refit="average", return_train_score=True)
+    with pytest.warns(UserWarning, match="interrupted after 4 of 12 fits"):
+        search.fit(X, y)
+    name = "score" if scoring is None else "average"
+    assert np.isfinite(search.cv_results_[f"split0_test_{name}"]).all()
+    for key in (f"split1_test_{name}", f"split2_test_{name}", f"split1_train_{name}", f"mean_test_{name}"):
+        assert np.isnan(search.cv_results_[key]).all()
+    assert not hasattr(search, "best_estimator_")
+
+
+def test_ctrl_c_before_anything_is_finished():
+    X, y = make_table("regression")
+    X[0, 0] = 99.0
+    model = Interrupting(hidden_layer_sizes=(8,), batch_size=16, max_epochs=2, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        StackedGridSearchCV(model, GRID, cv=KFold(3)).fit(X, y)
+
+
+class Interrupts(Callback):
+    """Press Ctrl-C in the first batch of the sixth fit."""
+
+    n_fits = 0
+
+    def on_train_begin(self, net, **kwargs):
+        """Count."""
+        type(self).n_fits += 1
+
+    def on_batch_begin(self, net, **kwargs):
+        """Interrupt."""
+        if type(self).n_fits == 6:
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_one_is_trained_alone():
+    X, y = make_table("regression")
+    Interrupts.n_fits = 0
+    search = StackedGridSearchCV(make_estimator(callbacks=[Interrupts()]), GRID, cv=FOLDS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.fit(X, y)
+    assert any("interrupted after 5 of 12 fits" in str(w.message) for w in caught)
+    assert np.isfinite(search.cv_results_["split0_test_score"]).all()
+    assert np.isfinite(search.cv_results_["split1_test_score"]).tolist() == [True, False, False, False]
+
+
+@some_scores_are_nan
+def test_ctrl_c_while_a_stack_is_trained(monkeypatch):
+    X, y = make_table("regression")
+    train, calls = _evaluation.fit_stack, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(*args)
+
+    monkeypatch.setattr(_evaluation, "fit_stack", interrupted)
+    search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS)
+    with pytest.warns(UserWarning, match="interrupted after 4 of 12 fits"):
+        search.fit(X, y)
+    assert len(calls) == 2
+
+
+# ---- a drop-in ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(StackedGridSearchCV, GridSearchCV), (StackedRandomizedSearchCV, RandomizedSearchCV)]
+)
+def test_parameters_are_scikit_learns_and_one_more(ours, theirs):
+    search, plain = ours(make_estimator(), GRID), theirs(make_estimator(), GRID)
+    params = search.get_params(deep=False)
+    assert params.pop("max_bytes") is None
+    assert params.keys() == plain.get_params(deep=False).keys()
+    copy = clone(search.set_params(max_bytes=1e6, n_jobs=2, estimator__lr=0.5))
+    assert (copy.max_bytes, copy.n_jobs, copy.estimator.lr) == (1e6, 2, 0.5)
+    assert "max_bytes=1000000.0" in repr(copy)
+    assert repr(ours(make_estimator(), GRID)).startswith(f"{ours.__name__}(estimator=MultiTaskRegressor(")
