@@ -13,6 +13,7 @@ PUBLIC = {
         "StackedGridSearchCV",
         "StackedRandomizedSearchCV",
         "cross_val_predict",
+        "sharing_path",
         "transfer_gain",
     ],
     "skmtl.sharing": [

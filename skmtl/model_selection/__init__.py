@@ -1,8 +1,16 @@
 """Splitters, searches and comparisons that know several tasks and missing labels."""
 
+from skmtl.model_selection._path import sharing_path
 from skmtl.model_selection._predict import cross_val_predict
 from skmtl.model_selection._search import StackedGridSearchCV, StackedRandomizedSearchCV
 from skmtl.model_selection._splitter import MultiTaskKFold
 from skmtl.model_selection._transfer import transfer_gain
 
-__all__ = ["MultiTaskKFold", "StackedGridSearchCV", "StackedRandomizedSearchCV", "cross_val_predict", "transfer_gain"]
+__all__ = [
+    "MultiTaskKFold",
+    "StackedGridSearchCV",
+    "StackedRandomizedSearchCV",
+    "cross_val_predict",
+    "sharing_path",
+    "transfer_gain",
+]
