@@ -1,0 +1,157 @@
+"""What a whole search costs: candidates side by side against scikit-learn's search, which fits one after the other.
+
+Run: python tests/benchmarks/search_time.py
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+import warnings
+
+import numpy as np
+import torch
+from _bench import medians, one_thread, table
+from fit_time import HIDDEN, PlainNet, job
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neural_network import MLPRegressor
+from skorch import NeuralNetRegressor
+from step_time import FEATURES, loop_of_towers
+from threadpoolctl import threadpool_limits
+
+from skmtl import MultiTaskRegressor
+from skmtl.model_selection import StackedGridSearchCV
+
+N, D, TASKS, BATCH, EPOCHS = 1_000, 20, 5, 64, 20
+LRS, DECAYS = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2], [0.0, 1e-4, 1e-3, 1e-2]
+FOLDS = KFold(5, shuffle=True, random_state=0)
+LAMBDAS = [0.0, *np.logspace(-5, 1, 19)]
+
+
+def ours() -> MultiTaskRegressor:
+    """Return our estimator with Adam, as the others."""
+    return MultiTaskRegressor(
+        hidden_layer_sizes=HIDDEN, batch_size=BATCH, max_epochs=EPOCHS, optimizer="adam", random_state=0
+    )
+
+
+def grid(lr: str, decay: str) -> dict:
+    """Return 20 candidates."""
+    return {lr: LRS, decay: DECAYS}
+
+
+def searches(X: np.ndarray, y: np.ndarray) -> dict:
+    """Return functions that run each search once."""
+    mlp = MLPRegressor(
+        hidden_layer_sizes=HIDDEN, batch_size=BATCH, max_iter=EPOCHS, tol=0, n_iter_no_change=10**9, random_state=0
+    )
+    skorch_net = NeuralNetRegressor(
+        PlainNet,
+        module__d=D,
+        module__n_tasks=TASKS,
+        max_epochs=EPOCHS,
+        batch_size=BATCH,
+        optimizer=torch.optim.Adam,
+        verbose=0,
+    )
+    two = {"lr": [1e-3, 1e-2]}  # of 20 candidates: its time is multiplied by ten
+    options = {"cv": FOLDS, "refit": False}
+    return {
+        "stacked": lambda: StackedGridSearchCV(ours(), grid("lr", "weight_decay"), **options).fit(X, y),
+        "ours": lambda: GridSearchCV(ours(), grid("lr", "weight_decay"), **options).fit(X, y),
+        "mlp": lambda: GridSearchCV(mlp, grid("learning_rate_init", "alpha"), **options).fit(X, y),
+        "skorch": lambda: GridSearchCV(skorch_net, two, **options).fit(X, y),
+    }
+
+
+def cpu_seconds(function, rounds: int) -> tuple[float, object]:
+    """Return the median CPU seconds of a call, and its last result."""
+    seconds = []
+    for _ in range(rounds):
+        start = time.process_time()
+        result = function()
+        seconds.append(time.process_time() - start)
+    return statistics.median(seconds), result
+
+
+def wall_seconds(function) -> float:
+    """Return the wall seconds of a call."""
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def difference(one, other) -> float:
+    """Return the largest difference of a candidate's score in a fold."""
+    keys = [f"split{k}_test_score" for k in range(FOLDS.n_splits)]
+    return max(float(np.abs(one.cv_results_[key] - other.cv_results_[key]).max()) for key in keys)
+
+
+def search_rows(X: np.ndarray, y: np.ndarray) -> list[tuple]:
+    """Return the rows of the search over step sizes and decays."""
+    functions = searches(X, y)
+    functions["skorch"]()  # its first import of an optimiser is not counted
+    seconds, results = {}, {}
+    for name, rounds in (("stacked", 3), ("ours", 1), ("mlp", 1), ("skorch", 1)):
+        seconds[name], results[name] = cpu_seconds(functions[name], rounds)
+    seconds["skorch"] *= 10
+    rows = [
+        (f"against {what}: times faster ({seconds[name]:.1f} s)", f"{seconds[name] / seconds['stacked']:.1f}", target)
+        for what, name, target in (
+            ("a default skorch net, 2 candidates measured and times ten", "skorch", ">= 24"),
+            ("MLPRegressor", "mlp", ">= 7"),
+            ("our own estimator", "ours", ">= 2.5"),
+        )
+    ]
+    best = "yes" if results["stacked"].best_params_ == results["ours"].best_params_ else "no"
+    return [
+        ("stacked search, seconds", f"{seconds['stacked']:.2f}", "-"),
+        *rows,
+        ("largest difference of a fold score to our own estimator's", f"{difference(*_pair(results)):.0e}", "0"),
+        ("the same winner", best, "yes"),
+    ]
+
+
+def _pair(results: dict) -> tuple:
+    return results["stacked"], results["ours"]
+
+
+def thread_rows(X: np.ndarray, y: np.ndarray) -> list[tuple]:
+    """Return the row of two threads, in wall time."""
+    seconds = {}
+    for jobs in (1, 2):
+        options = {"cv": FOLDS, "refit": False, "n_jobs": jobs}
+        search = StackedGridSearchCV(ours(), grid("lr", "weight_decay"), **options)
+        seconds[jobs] = min(wall_seconds(lambda search=search: search.fit(X, y)) for _ in range(3))
+    return [(f"n_jobs=2: times faster, best of 3 ({seconds[2]:.1f} s wall)", f"{seconds[1] / seconds[2]:.2f}", "-")]
+
+
+def lambda_rows() -> list[tuple]:
+    """Return the row of the soft sharing search over λ, per candidate and step."""
+    X, y = job(N, FEATURES, 20)
+    model = ours().set_params(sharing="soft", batch_size=32, max_epochs=4)
+    search = StackedGridSearchCV(model, {"sharing_lambda": LAMBDAS}, cv=FOLDS, refit=False)
+    seconds, _ = cpu_seconds(lambda: search.fit(X, y), 1)
+    step = seconds / (len(LAMBDAS) * FOLDS.n_splits * 4 * -(-N * 4 // 5 // 32))
+    loop = medians({"loop": loop_of_towers(20)}, rounds=3, min_seconds=0.1)["loop"]
+    what = f"soft sharing, T = 20, 20 λ: µs a step of a candidate (a loop over towers: {1e6 * loop:.0f})"
+    return [
+        (what, f"{1e6 * step:.0f}", "-"),
+        ("soft sharing, T = 20, batch 32, 20 λ: times faster than the loop", f"{loop / step:.0f}", ">= 50"),
+    ]
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    one_thread()
+    X, y = job(N, D, TASKS)
+    with threadpool_limits(1):
+        rows = [*search_rows(X, y), *lambda_rows(), *thread_rows(X, y)]
+    title = (
+        f"n = {N}, d = {D}, T = {TASKS}, hidden 64-64, batch {BATCH}, {EPOCHS} epochs, 20 candidates x 5 folds, float32"
+    )
+    table(title, rows)
+
+
+if __name__ == "__main__":
+    main()
