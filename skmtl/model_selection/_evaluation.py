@@ -131,15 +131,20 @@ class Evaluation:
     # ---- what is trained together -------------------------------------------------------------------------------
 
     def _batches(self, candidates: Sequence[dict]) -> list[_Batch]:
+        """Sort the fits into batches; what may be together is the same on every split."""
         batches: dict[tuple, _Batch] = {}
+        first = [_Fit(c, 0, parameters, self._candidate(parameters)) for c, parameters in enumerate(candidates)]
+        reasons = [self._why_alone(fit) for fit in first]
+        keys = [fit.candidate if why else _batch_key(fit) for fit, why in zip(first, reasons, strict=True)]
         for s in range(len(self.splits)):
-            for c, parameters in enumerate(candidates):
-                estimator = clone(self.search.estimator).set_params(**clone(parameters, safe=False))
-                fit = _Fit(c, s, parameters, estimator)
-                reason = self._why_alone(fit)
-                key = (s, c) if reason else (s, _preprocessing_key(estimator), stack_key(fit.last))
-                batches.setdefault(key, _Batch(s, alone=reason)).fits.append(fit)
+            for c, fit in enumerate(first):
+                own = fit if s == 0 else _Fit(c, s, fit.parameters, self._candidate(fit.parameters))
+                batches.setdefault((s, keys[c]), _Batch(s, alone=reasons[c])).fits.append(own)
         return list(batches.values())
+
+    def _candidate(self, parameters: dict):
+        """Return the estimator with these parameters."""
+        return clone(self.search.estimator).set_params(**clone(parameters, safe=False))
 
     def _why_alone(self, fit: _Fit) -> str | None:
         if not isinstance(fit.last, BaseMultiTask):
@@ -195,8 +200,11 @@ class Evaluation:
                 together = True
             except TooLargeError:
                 raise
-            except Exception:
-                batch.fits = [self._anew(fit) for fit in batch.fits]
+            except Exception as error:
+                if self.search.verbose:
+                    print(f"One by one, for the {len(batch.fits)} together raised: {error!r}")  # noqa: T201
+                for fit in batch.fits:
+                    fit.estimator = self._candidate(fit.parameters)
         for fit in batch.fits:
             if not together:
                 self._fit_alone(fit, X, y, fit_params)
@@ -216,10 +224,6 @@ class Evaluation:
         errors = fit_stack([fit.last for fit in fits], X, y, weight, self.max_bytes)
         for fit, error in zip(fits, errors, strict=True):
             fit.error = error and f"{error}\nCandidate: {fit.parameters}"
-
-    def _anew(self, fit: _Fit) -> _Fit:
-        estimator = clone(self.search.estimator).set_params(**clone(fit.parameters, safe=False))
-        return _Fit(fit.candidate, fit.split, fit.parameters, estimator)
 
     def _fit_alone(self, fit: _Fit, X, y, fit_params: Mapping) -> None:
         try:
@@ -276,6 +280,7 @@ class Evaluation:
         )
 
 
-def _preprocessing_key(estimator) -> str:
-    """Return what two pipelines must have in common to share their fitted steps before the last."""
-    return content_key(estimator.steps[:-1]) if isinstance(estimator, Pipeline) and len(estimator.steps) > 1 else ""
+def _batch_key(fit: _Fit) -> tuple:
+    """Return what two fits must have in common to share their preprocessing and to be members of one stack."""
+    before = fit.estimator.steps[:-1] if isinstance(fit.estimator, Pipeline) else []
+    return content_key(before), stack_key(fit.last)

@@ -1,8 +1,8 @@
 """Stacked searches give what scikit-learn's give: the same keys and, of every candidate and fold, the same scores.
 
 Scores are compared to the last bit. That relies on two or more tasks (with one, matrix products of a stack may be
-summed in another order than those of one member), on parameters padded to 64 bytes in the training buffer, and on one
-torch thread, on the CPU.
+summed in another order than those of one member), on parameters padded to 64 bytes in the training buffer, on one torch
+thread, on the CPU; and for classes on accuracies, which do not see the last bits of a softmax.
 """
 
 import warnings
