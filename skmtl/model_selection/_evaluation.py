@@ -85,6 +85,7 @@ class Evaluation:
         self.fit_params, self.score_params = routed.estimator.fit, routed.scorer.score
         self.max_bytes = math.inf if search.max_bytes is None else search.max_bytes
         self.interrupted = False
+        self._running: set[int] = set()  # batches that threads are at
 
     def run(self, candidates: Sequence[dict]) -> list[dict]:
         """Return one result for each candidate and split, splits innermost."""
@@ -112,6 +113,8 @@ class Evaluation:
                     results.update(part)
         except KeyboardInterrupt:
             self.interrupted = True
+            while self._running:  # threads cannot be stopped, and must not outlive the search
+                time.sleep(0.01)
             if not results:
                 raise
         return results
@@ -177,6 +180,13 @@ class Evaluation:
         """Fit a batch and score its members; nothing if the search has been interrupted meanwhile."""
         if self.interrupted:
             return {}
+        self._running.add(id(batch))
+        try:
+            return self._fit_and_score(batch)
+        finally:
+            self._running.discard(id(batch))
+
+    def _fit_and_score(self, batch: _Batch) -> dict[tuple[int, int], dict]:
         train, test = self.splits[batch.split]
         template = batch.fits[0].estimator
         X_train, y_train = _safe_split(template, self.X, self.y, train)

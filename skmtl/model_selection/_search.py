@@ -31,7 +31,7 @@ class _StackedSearch:
         """Search, then refit the best candidate on all rows.
 
         Ctrl-C ends the search: the scores of the folds that were finished are kept in ``cv_results_``, with a
-        warning, all others are NaN, and nothing is refitted.
+        warning, all others are NaN, and nothing is refitted. With several threads it waits for the stacks at hand.
 
         Parameters
         ----------

@@ -147,10 +147,8 @@ def main() -> None:
     X, y = job(N, D, TASKS)
     with threadpool_limits(1):
         rows = [*search_rows(X, y), *lambda_rows(), *thread_rows(X, y)]
-    title = (
-        f"n = {N}, d = {D}, T = {TASKS}, hidden 64-64, batch {BATCH}, {EPOCHS} epochs, 20 candidates x 5 folds, float32"
-    )
-    table(title, rows)
+    shape = f"n = {N}, d = {D}, T = {TASKS}, hidden 64-64, batch {BATCH}, {EPOCHS} epochs, float32, one thread"
+    table(f"A search of 20 candidates x 5 folds: {shape}", rows)
 
 
 if __name__ == "__main__":
