@@ -123,7 +123,8 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
 
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return one network whose members are these networks of one architecture."""
-    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks))
+    first = networks[0].heads.stack.bias_0
+    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
     stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
     return stack
@@ -131,9 +132,9 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 
 def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
     """Return a copy of one member of a stack, as a network of its own."""
-    alone = plan.build()
+    alone = plan.build().to(network.heads.stack.bias_0)
     alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
-    return alone.to(network.heads.stack.bias_0)
+    return alone
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:

@@ -195,6 +195,19 @@ def test_a_tied_tower_learns_what_a_shared_trunk_learns(kind, optimizer):
     assert np.sum(soft[-1]) < 0.7 * np.sum(soft[0])
 
 
+@every_kind
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_large_lambda_on_towers_that_went_apart_does_no_harm(kind, optimizer):
+    X, y = make_table(kind)
+    model = make_estimator(kind, "soft", sharing_lambda=0.0, optimizer=optimizer, max_epochs=30, warm_start=True)
+    apart = sum(model.fit(X, y).history_[-1]["train_task_losses"])
+    untrained = sum(model.history_[0]["train_task_losses"])
+    model.set_params(sharing_lambda=100.0).fit(X, y)
+    tied = [sum(row["train_task_losses"]) for row in model.history_[30:]]
+    assert apart < max(tied) < 10.0 * untrained  # the mean of towers that went apart is a poor tower, but no worse
+    assert tied[-1] < 0.7 * max(tied)
+
+
 @every_strategy
 @every_kind
 @every_weighting

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from skmtl._base import BaseMultiTask
-from skmtl.training import DivergedError, train
-from skmtl.training._run import _BUILDING
+from skmtl.training import GLOBAL_GENERATOR, DivergedError, train
 
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "random_state")
 """Parameters that members of one stack may have different values of."""
@@ -59,7 +58,7 @@ def content_key(value) -> str:
 def bytes_per_member(estimator: BaseMultiTask) -> int:
     """Return about how many bytes one member takes in training: parameters, optimiser state and activations."""
     plan = estimator._plan
-    with _BUILDING, torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
         network = plan.build()
     parameters = sum(p.numel() for p in network.parameters())
     towers = plan.layout.n_tasks if network.trunk.per_task else 1
@@ -117,11 +116,9 @@ def fit_stack(
 
 
 def _keep(estimator: BaseMultiTask, net, m: int, first: BaseMultiTask) -> None:
-    """Give an estimator its member of a trained stack, to the last bit; the global generator stays as it was."""
-    with _BUILDING, torch.random.fork_rng(devices=[]):
+    """Make an estimator what its own fit would have made of it."""
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
         estimator._keep_member(net, m, first)
-    state = net.module_.state_dict()
-    estimator.network_.load_state_dict({name: values[m : m + 1] for name, values in state.items()})
 
 
 def _read_as(estimator: BaseMultiTask, first: BaseMultiTask) -> None:

@@ -17,10 +17,11 @@ to zero gives, with :math:`b_i = 4 \lambda T / (H_i + 4 \lambda T)` and :math:`a
 T moves too little: its metric is :math:`\sum_i H_i`, while an optimiser that saw the sum of the gradients would use a
 smaller :math:`H_c` (for gradient descent T times smaller). So the common part of the step is lengthened,
 
-.. math:: \theta_i \leftarrow \theta_i + \bar b \, \Big(\sum_i H_i / H_c - 1\Big) (m - m_{\mathrm{before}}),
+.. math:: \theta_i \leftarrow \theta_i + \bar b \, \big(1 / H_c - 1 / \textstyle\sum_j H_j\big)
+          \sum_j H_j (\theta'_j - \theta^{\mathrm{before}}_j),
 
-with :math:`\bar b` the mean of the :math:`b_i`. At a minimum m does not move, so the minimiser stays; tied towers move
-exactly as the trunk of hard sharing does.
+with :math:`\bar b` the mean of the :math:`b_i`. The last sum is minus the sum of the gradients, which is zero at a
+minimum, so the minimiser stays; tied towers move exactly as the trunk of hard sharing does.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def penalty_gradient(theta: Tensor, sharing_lambda: Tensor) -> Tensor:
 
 
 def proximal_step_(
-    theta: Tensor, metric: Tensor, sharing_lambda: Tensor, mean_before: Tensor, common_metric: Tensor
+    theta: Tensor, metric: Tensor, sharing_lambda: Tensor, push: Tensor, common_metric: Tensor
 ) -> Tensor:
     """Apply the proximal step to `theta` in place.
 
@@ -54,14 +55,14 @@ def proximal_step_(
         Diagonal H of that step, positive; overwritten.
     sharing_lambda : Tensor of shape (member,)
         Strength of the penalty.
-    mean_before : Tensor of shape (member, 1, parameter)
-        Mean of the towers before the optimiser's step.
+    push : Tensor of shape (member, 1, parameter)
+        Sum over the towers of H times the optimiser's step.
     common_metric : Tensor of shape (member, 1, parameter)
         Diagonal H_c of the step that the optimiser would make with the sum of the towers' gradients.
     """
     n_tasks = theta.shape[1]
     pull = 4.0 * n_tasks * sharing_lambda[:, None, None]
-    lengthen = metric.sum(1, keepdim=True).div_(common_metric).sub_(1.0)
+    lengthen = common_metric.reciprocal() - metric.sum(1, keepdim=True).reciprocal_()
     total = metric + pull
     a = metric.div_(total)
     b = torch.div(pull, total, out=total)
@@ -69,4 +70,4 @@ def proximal_step_(
     mean = a.mul_(theta).sum(1, keepdim=True).div_(a_sum)
     theta.lerp_(mean, b)
     common = a_sum.div_(-n_tasks).add_(1.0)  # mean of b
-    return theta.add_(mean.sub_(mean_before).mul_(lengthen).mul_(common))
+    return theta.add_(lengthen.mul_(push).mul_(common))

@@ -19,10 +19,11 @@ from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
 from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
-from skmtl.training._run import TrainingRun, train
+from skmtl.training._run import GLOBAL_GENERATOR, TrainingRun, train
 from skmtl.training._threads import threads_for
 
 __all__ = [
+    "GLOBAL_GENERATOR",
     "OPTIMIZERS",
     "BestWeights",
     "DivergedError",

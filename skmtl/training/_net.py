@@ -305,7 +305,7 @@ class MultiTaskNet(NeuralNet):
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
         finite = torch.isfinite(losses)
         for m in (~finite.all(2).all(0)).nonzero().flatten().tolist():
-            if m in self.diverged_:
+            if m in self.diverged_ or m in self.last_epochs_:
                 continue
             step, task = (~finite[:, m]).nonzero()[0].tolist()
             self.diverged_[m] = (
@@ -365,4 +365,5 @@ def _stack_totals(totals: list[Tensor | float], like: Tensor) -> Tensor:
     """Return label weights that broadcast to (batches, member, task)."""
     if isinstance(totals[0], float):
         return torch.tensor(totals, dtype=like.dtype, device=like.device)[:, None, None]
-    return torch.stack(totals).unsqueeze(1)
+    stacked = torch.stack(totals)
+    return stacked if stacked.ndim == 3 else stacked.unsqueeze(1)

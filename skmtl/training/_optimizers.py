@@ -65,13 +65,13 @@ class FlatOptimizer(torch.optim.Optimizer):
         if lr not in self._steps:
             self._steps = {lr: self._factor * lr}
         self._shrink(self._p, self._g, self._steps[lr])
-        before = [region.view(self._p).mean(1, keepdim=True) for region in self.tied]
         self._update(self._p, self._g, self._steps[lr])
         for k, region in enumerate(self.tied if lr > 0 else ()):
             step = region.view(self._steps[lr])
             common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(step[:, :1])
             metric = self._metric(region).div_(step)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda, before[k], common)
+            push = self._push(region).sum(1, keepdim=True)
+            proximal_step_(region.view(self._p), metric, self.sharing_lambda, push, common)
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
@@ -88,6 +88,10 @@ class FlatOptimizer(torch.optim.Optimizer):
     @abstractmethod
     def _metric(self, region: Region) -> Tensor:
         """Return lr H of the last step in a region, a new tensor: in the long run the step was ``-lr g / (lr H)``."""
+
+    @abstractmethod
+    def _push(self, region: Region) -> Tensor:
+        """Return H times the last step in a region: minus the gradient, smoothed as the optimiser smooths it."""
 
     @abstractmethod
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
@@ -140,6 +144,10 @@ class Adam(FlatOptimizer):
     def _metric(self, region: Region) -> Tensor:
         return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]))
 
+    def _push(self, region: Region) -> Tensor:
+        m = region.view(self.state[self.buffer.data]["exp_avg"])
+        return m * (-1 / (1 - self.beta1**self._n_steps))
+
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
         return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
@@ -178,6 +186,10 @@ class SGD(FlatOptimizer):
 
     def _metric(self, region: Region) -> Tensor:
         return torch.full_like(region.view(self._p), 1 - self.momentum)
+
+    def _push(self, region: Region) -> Tensor:
+        velocity = region.view(self.state[self.buffer.data]["momentum_buffer"])
+        return (region.view(self._g) + self.momentum * velocity).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)

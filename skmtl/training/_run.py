@@ -66,13 +66,14 @@ class TrainingRun:
     earlier: object = None
 
 
-_BUILDING = threading.Lock()
+GLOBAL_GENERATOR = threading.Lock()
+"""Held by whoever seeds torch's global generator."""
 
 
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:
     """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
     devices = [run.device] if run.device.type == "cuda" else []
-    with _BUILDING, torch.random.fork_rng(devices=devices):  # the global generator draws the initial weights
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):  # the global generator draws the initial weights
         net = _make_net(run, valid).initialize()
         after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
@@ -80,7 +81,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> Multi
     if not net.module_.trunk.uses_global_generator:
         with work:
             return net.partial_fit(data)
-    with torch.random.fork_rng(devices=devices), work:
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices), work:
         torch.random.set_rng_state(after)
         return net.partial_fit(data)
 

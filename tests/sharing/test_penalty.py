@@ -84,6 +84,7 @@ def test_tied_towers_move_as_gradient_descent_on_their_sum():
     start, gradient, lr, n_tasks = draw(1, 1, 5), draw(1, 4, 5, seed=1), 0.1, 4
     theta = start - lr * gradient
     metric, common = torch.full_like(theta, 1 / lr), torch.full_like(start, 1 / lr)
-    moved = proximal_step_(theta, metric, torch.tensor([1e12]).double(), start, common)
+    push = -gradient.sum(1, keepdim=True)
+    moved = proximal_step_(theta, metric, torch.tensor([1e12]).double(), push, common)
     expected = start - lr * gradient.sum(1, keepdim=True)
     torch.testing.assert_close(moved, expected.expand(1, n_tasks, 5), rtol=1e-6, atol=1e-9)
