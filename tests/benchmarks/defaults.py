@@ -50,6 +50,7 @@ CANDIDATES = {
     "dropout 0.2": {"dropout": 0.2},
     "early stopping": {"early_stopping": True},
     "lr 3e-3, decay 3e-2": {"lr": 3e-3, "weight_decay": 3e-2},
+    "lr 3e-3, adamw decay 0.5": {"lr": 3e-3, "optimizer": "adamw", "weight_decay": 0.5},  # chosen
     "lr 3e-3, adamw decay 1": {"lr": 3e-3, "optimizer": "adamw", "weight_decay": 1.0},
     "gain 1, decay 1e-2": {"gain": 1.0, "weight_decay": 1e-2},
     "gain 1, decay 3e-2": {"gain": 1.0, "weight_decay": 3e-2},

@@ -20,7 +20,7 @@ BASELINES = {
     "data folder: logistic regression per task": (0.9440, 0.9941),
     "data folder: random forest per task": (0.9413, 0.9932),
 }
-NETWORK = dict(hidden_layer_sizes=(128,), batch_size=512, lr=1e-3, random_state=0)  # noqa: C408
+NETWORK = dict(optimizer="adam", hidden_layer_sizes=(128,), batch_size=512, lr=1e-3, random_state=0)  # noqa: C408
 SHARING = {"hard": {}, "soft": {"sharing_lambda": 1e-3}, "attention": {}, "independent": {}}
 QUICK = [(6, 0.3, 0.0), (14, 0.5, 1e-4)]
 FULL = [(e, d, w) for e in (6, 10, 14) for d in (0.3, 0.5) for w in (0.0, 1e-4)]

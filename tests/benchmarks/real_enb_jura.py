@@ -54,7 +54,7 @@ def grid(name, full):
 def tuned(name, full, n_inner):
     """Return the search over sharing and λ."""
     folds = KFold(n_inner, shuffle=True, random_state=0)
-    network = MultiTaskRegressor(**BASE[name], random_state=0)
+    network = MultiTaskRegressor(optimizer="adam", **BASE[name], random_state=0)
     return GridSearchCV(network, grid(name, full), scoring=make_task_scorer("rrmse"), refit="average", cv=folds)
 
 
@@ -75,7 +75,9 @@ def mlp(name, per_task):
 
 def fixed(name, **sharing):
     """Return one candidate."""
-    return MultiTaskRegressor(**BASE[name], weight_decay=REGULAR[name]["weight_decay"][-1], random_state=0, **sharing)
+    return MultiTaskRegressor(
+        optimizer="adam", **BASE[name], weight_decay=REGULAR[name]["weight_decay"][-1], random_state=0, **sharing
+    )
 
 
 def arms(name, full, n_inner):

@@ -19,8 +19,8 @@ from skmtl.sharing import SoftSharing
 
 LAMBDAS = [1e-5, 1e-4, 1e-3, 3e-3, 6e-3, 1e-2, 2e-2, 1e-1, 1e3]  # the last ties all towers
 DECAYS = [0.03, 0.1, 0.3]
-LINEAR = dict(hidden_layer_sizes=(), batch_size=2048, max_epochs=20, lr=0.03, random_state=0)  # noqa: C408
-HARD = dict(batch_size=1024, max_epochs=20, lr=0.003, random_state=0)  # noqa: C408
+LINEAR = dict(optimizer="adam", hidden_layer_sizes=(), batch_size=2048, max_epochs=20, lr=0.03, random_state=0)  # noqa: C408
+HARD = dict(optimizer="adam", batch_size=1024, max_epochs=20, lr=0.003, random_state=0)  # noqa: C408
 PROTOCOL = """Protocol: random splits, 75 % of each school for training. Score: explained variance in % over ALL test
 rows, 100 (1 - SSE/SST), rows of all schools together. λ, weight decay and ridge's alpha of every arm by a hold-out of
 20 % of each school's training rows, then refitted on all of them. Features standardised on the training rows.
