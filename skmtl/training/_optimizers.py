@@ -37,6 +37,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = torch.ones_like(self._p)
         self._steps: dict[float, Tensor] = {}
+        self._shrinkage: Tensor | None = None  # step size times decay, for decoupled weight decay
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
         super().__init__([buffer.data], {"lr": lr})
@@ -64,6 +65,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         lr = self.param_groups[0]["lr"]
         if lr not in self._steps:
             self._steps = {lr: self._factor * lr}
+            self._shrinkage = None if self._decay is None else self._decay * self._steps[lr]
         self._shrink(self._p, self._g, self._steps[lr])
         self._update(self._p, self._g, self._steps[lr])
         for k, region in enumerate(self.tied if lr > 0 else ()):
@@ -166,8 +168,8 @@ class AdamW(Adam):
     """
 
     def _shrink(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
-        if self._decay is not None:
-            p.addcmul_(p, self._decay * lr, value=-1.0)
+        if self._shrinkage is not None:
+            p.addcmul_(p, self._shrinkage, value=-1.0)
 
 
 class SGD(FlatOptimizer):
