@@ -66,8 +66,8 @@ class TrainingRun:
     earlier: object = None
 
 
-GLOBAL_GENERATOR = threading.Lock()
-"""Held by whoever seeds torch's global generator."""
+GLOBAL_GENERATOR = threading.RLock()
+"""Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
 
 
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:

@@ -14,7 +14,7 @@ from skorch.callbacks import (
     ProgressBar,
 )
 
-from skmtl.sharing import STRATEGIES
+from skmtl.sharing import STRATEGIES, HardSharing
 from tests._cases import make_estimator, make_table
 
 every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
@@ -228,3 +228,23 @@ class Fails(Callback):
 def test_an_error_in_a_callback_comes_through():
     with pytest.raises(OSError, match="disk full"):
         fit([Fails()])
+
+
+class _DrawsInTraining(HardSharing):
+    """A strategy that may draw from torch's global generator while it trains, as a user's own does."""
+
+    def build(self, shape):
+        module = super().build(shape)
+        module.uses_global_generator = True
+        return module
+
+
+class _FitsAnother(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        make_estimator(max_epochs=1).fit(*make_table("regression"))
+
+
+def test_a_callback_may_fit_another_estimator():
+    X, y = make_table("regression")
+    model = make_estimator(sharing=_DrawsInTraining(), callbacks=[_FitsAnother()], max_epochs=2).fit(X, y)
+    assert model.n_iter_ == 2
