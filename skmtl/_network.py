@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
+
+GLOBAL_GENERATOR = threading.RLock()
+"""Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ class NetworkPlan:
         )
         trunk = self.sharing.build(shape)
         return MultiTaskNetwork(trunk, build_heads(trunk, self, n_members))
+
+    def build_blank(self, n_members: int = 1) -> MultiTaskNetwork:
+        """Return a network whose weights are to be overwritten; torch's global generator stays as it was."""
+        with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+            return self.build(n_members)
 
 
 class MultiTaskNetwork(nn.Module):
@@ -124,7 +133,7 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return one network whose members are these networks of one architecture."""
     first = networks[0].heads.stack.bias_0
-    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
+    stack = plan.build_blank(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
     stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
     return stack
@@ -132,7 +141,7 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 
 def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
     """Return a copy of one member of a stack, as a network of its own."""
-    alone = plan.build().to(network.heads.stack.bias_0)
+    alone = plan.build_blank().to(network.heads.stack.bias_0)
     alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
     return alone
 

@@ -24,6 +24,9 @@ class Task(ABC):
     n_tasks: int
     width: int
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n_tasks})"
+
     @abstractmethod
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the pointwise loss.

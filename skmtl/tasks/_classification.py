@@ -64,6 +64,9 @@ class Multiclass(Task):
         unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_classes)[None, :]
         self._unused = unused if bool(unused.any()) else None  # (width, task)
 
+    def __repr__(self) -> str:
+        return f"Multiclass({list(self.n_classes)})"
+
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self._mask(raw).log_softmax(-2)
         return -log_p.gather(-2, _index(target, raw)).squeeze(-2)

@@ -68,6 +68,22 @@ class FlatBuffer:
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
+    @property
+    def n_members(self) -> int:
+        """Number of members whose parameters lie here."""
+        return next(iter(self._regions.values())).shape[0]
+
+    def rows(self, flat: Tensor) -> Tensor:
+        """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
+        return torch.cat([region.view(flat).flatten(1) for region in self._regions.values()], dim=1)
+
+    def fill(self, flat: Tensor, rows: Tensor) -> Tensor:
+        """Lay rows out flat again: the inverse of `rows`."""
+        sizes = [math.prod(region.shape[1:]) for region in self._regions.values()]
+        for region, part in zip(self._regions.values(), rows.split(sizes, dim=1), strict=True):
+            region.view(flat).copy_(part.view(region.shape))
+        return flat
+
     def region(self, module: nn.Module) -> Region:
         """Return where the parameters of a stacked module lie."""
         return self._regions[id(module)]

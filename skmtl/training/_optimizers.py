@@ -51,6 +51,24 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Give each member its own multiple of the step size: (member,)."""
         self._factor, self._steps = self.buffer.spread(lr_factor), {}
 
+    def state_by_member(self) -> dict[str, Tensor]:
+        """Return each state that members have for themselves, (member, k), copied; not the common step count."""
+        flat = self._p.shape
+        own = {name: value for name, value in self.state[self.buffer.data].items() if value.ndim}
+        return {name: self.buffer.rows(v) if v.shape == flat else v.flatten(1).clone() for name, v in own.items()}
+
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        """Go on with the step size and step count of another optimiser, and with these states of members."""
+        self.param_groups[0]["lr"] = earlier.param_groups[0]["lr"]
+        own = self.state[self.buffer.data]
+        for name, value in earlier.state[earlier.buffer.data].items():
+            if not value.ndim:
+                own[name] = value.clone()
+            elif value.shape == earlier._p.shape:
+                own[name] = self.buffer.fill(torch.zeros_like(self._p), states[name])
+            else:
+                own[name] = states[name].view(-1, *value.shape[1:])
+
     def add_param_group(self, param_group):
         """Add the one group there is."""
         self.param_groups.append({**self.defaults, "params": list(param_group["params"])})
@@ -127,6 +145,10 @@ class Adam(FlatOptimizer):
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
+        self._n_steps = None
+
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        super().take_over(earlier, states)
         self._n_steps = None
 
     def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
