@@ -10,7 +10,6 @@
 `TensorData`          the training table as tensors
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
-`threads_for`         one torch thread for small steps
 ====================  ======================================================
 """
 
@@ -20,7 +19,6 @@ from skmtl.training._data import TensorData
 from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import GLOBAL_GENERATOR, TrainingRun, train
-from skmtl.training._threads import threads_for
 
 __all__ = [
     "GLOBAL_GENERATOR",
@@ -34,6 +32,5 @@ __all__ = [
     "MultiTaskNet",
     "TensorData",
     "TrainingRun",
-    "threads_for",
     "train",
 ]
