@@ -24,8 +24,8 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmtl._base import BaseMultiTask
-from skmtl._threads import threads_for
 from skmtl.model_selection._stack import TooLargeError, content_key, fit_stack, stack_key, why_alone
+from skmtl.training import threads_for
 
 __all__ = ["Evaluation"]
 

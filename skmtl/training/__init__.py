@@ -10,9 +10,11 @@
 `TensorData`          the training table as tensors
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
+`threads_for`         one torch thread for small steps
 ====================  ======================================================
 """
 
+from skmtl._threads import threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
@@ -32,5 +34,6 @@ __all__ = [
     "MultiTaskNet",
     "TensorData",
     "TrainingRun",
+    "threads_for",
     "train",
 ]
