@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmtl._threads import threads_for
 from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
 from skmtl.tasks import TaskGroup, TaskLayout
 
@@ -86,6 +87,7 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.heads = heads
+        self.n_parameters = sum(p.numel() for p in self.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -163,7 +165,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     array of shape (n_samples, ...)
     """
     device = network.device
-    with torch.inference_mode():
+    with threads_for(2.0 * min(len(X), CHUNK) * network.n_parameters), torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
         if len(X) <= CHUNK:
             return function(rows.to(device))[0].cpu().numpy()

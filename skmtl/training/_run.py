@@ -11,11 +11,11 @@ from skorch.helper import predefined_split
 
 from skmtl._network import GLOBAL_GENERATOR, NetworkPlan
 from skmtl._objective import Objective
+from skmtl._threads import threads_for
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
 from skmtl.training._net import Members, MultiTaskNet, build_network
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
-from skmtl.training._threads import threads_for
 from skmtl.weighting import Weighting
 
 
