@@ -31,8 +31,9 @@ class Binary(Task):
         return F.softplus(logit) - target * logit
 
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        loss = self.loss(raw, target)
-        raw.squeeze(-2).sigmoid_().sub_(target)
+        logit = raw.squeeze(-2)
+        loss = F.softplus(logit).addcmul_(target, logit, value=-1.0)
+        logit.sigmoid_().sub_(target)
         return loss, raw
 
     def decode(self, raw: Tensor) -> Tensor:
