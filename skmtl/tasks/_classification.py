@@ -22,6 +22,8 @@ class Binary(Task):
         How many binary tasks stand side by side.
     """
 
+    needs_autograd = False
+
     def __init__(self, n_tasks: int) -> None:
         self.n_tasks = n_tasks
         self.width = 1
@@ -57,6 +59,8 @@ class Multiclass(Task):
     n_classes : sequence of int
         Number of classes of each task.
     """
+
+    needs_autograd = False
 
     def __init__(self, n_classes: Sequence[int]) -> None:
         self.n_classes = tuple(n_classes)

@@ -22,6 +22,8 @@ class Regression(Task):
         How many regression tasks stand side by side.
     """
 
+    needs_autograd = False
+
     def __init__(self, n_tasks: int) -> None:
         self.n_tasks = n_tasks
         self.width = 1

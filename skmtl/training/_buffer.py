@@ -68,6 +68,18 @@ class FlatBuffer:
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
+    def places(self, members: list[int]) -> list[slice]:
+        """Return where the parameters of some members lie: slices of the flat buffer, as few as can be."""
+        found: list[slice] = []
+        for region in self._regions.values():
+            width = math.prod(region.shape[1:])
+            for start in (region.start + m * width for m in members):
+                if found and found[-1].stop == start:
+                    found[-1] = slice(found[-1].start, start + width)
+                else:
+                    found.append(slice(start, start + width))
+        return found
+
     def region(self, module: nn.Module) -> Region:
         """Return where the parameters of a stacked module lie."""
         return self._regions[id(module)]
