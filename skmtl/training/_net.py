@@ -109,7 +109,7 @@ class MultiTaskNet(NeuralNet):
         super().initialize_module()
         self.module_.to(self.device)
         self._buffer = FlatBuffer(self.module_)
-        self._tied = [self._buffer.region(module) for module in self.module_.tied()]
+        self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         generator = torch.Generator(self.device).manual_seed(self.members.seeds[0])
         for module in self.module_.modules():
             if isinstance(module, DenseStack) and module.keep is not None:
