@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._threads import threads_for
-from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
+from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
@@ -224,15 +224,16 @@ class TaskHeads(nn.Module):
         widest = max(group.kind.width for group in groups)
         shape = (n_members, groups[-1].tasks.stop)
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
+        self._columns, self._outputs = ViewOf(self._to_columns), ViewOf(self._to_tasks)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
 
     def forward_train(self, features: Tensor) -> Tensor:
-        return self._to_columns(self.stack.forward_train(features))
+        return self._columns(self.stack.forward_train(features))
 
     def backward(self, gradient: Tensor) -> Tensor:
-        return self.stack.backward(self._to_tasks(gradient), input_gradient=True)
+        return self.stack.backward(self._outputs(gradient), input_gradient=True)
 
     def similarity(self) -> Tensor:
         """Return the cosine of the heads' parameters: (member, task, task)."""

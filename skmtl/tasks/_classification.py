@@ -22,6 +22,8 @@ class Binary(Task):
         How many binary tasks stand side by side.
     """
 
+    needs_autograd = False
+
     def __init__(self, n_tasks: int) -> None:
         self.n_tasks = n_tasks
         self.width = 1
@@ -31,8 +33,9 @@ class Binary(Task):
         return F.softplus(logit) - target * logit
 
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        loss = self.loss(raw, target)
-        raw.squeeze(-2).sigmoid_().sub_(target)
+        logit = raw.squeeze(-2)
+        loss = F.softplus(logit).addcmul_(target, logit, value=-1.0)
+        logit.sigmoid_().sub_(target)
         return loss, raw
 
     def decode(self, raw: Tensor) -> Tensor:
@@ -56,6 +59,8 @@ class Multiclass(Task):
     n_classes : sequence of int
         Number of classes of each task.
     """
+
+    needs_autograd = False
 
     def __init__(self, n_classes: Sequence[int]) -> None:
         self.n_classes = tuple(n_classes)

@@ -133,7 +133,7 @@ class MultiTaskNet(NeuralNet):
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
         self._buffer = FlatBuffer(self.module_)
-        self._tied = [self._buffer.region(module) for module in self.module_.tied()]
+        self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
             if isinstance(module, DenseStack) and module.keep is not None:
                 module.set_dropout(self.members.dropout, self._masks)
@@ -274,19 +274,26 @@ class MultiTaskNet(NeuralNet):
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
-    @torch.no_grad()
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
-        losses = self._buffer.data.new_empty(len(batches), *self._loss_shape())
+        losses = self._buffer.data.detach().new_empty(len(batches), *self._loss_shape())
         totals: list[Tensor | float] = []
-        for k, batch in enumerate(batches):
-            self.history[-1]["batches"].append({"train_batch_size": batch[0].shape[-2]})
-            totals.append(_label_weight(batch))
-            if hooks:
-                self._heard_step(batch, losses[k], hooks)
-            else:
-                self._step(batch, losses[k])
+        rows = self.history[-1]["batches"]
+        with torch.no_grad() if hooks or self._needs_autograd() else torch.inference_mode():
+            for batch, loss in zip(batches, losses.unbind(0), strict=True):
+                rows.append({"train_batch_size": batch[0].shape[-2]})
+                totals.append(_label_weight(batch))
+                if hooks:
+                    self._heard_step(batch, loss, hooks)
+                else:
+                    self._step(batch, loss)
         self._record_train_losses(losses, totals)
+
+    def _needs_autograd(self) -> bool:
+        """Say whether a step must let autograd take part: a user's module, kind, weighting or optimiser may want it."""
+        kinds = [group.kind for group in self.criterion_.groups]
+        parts = [self.module_.trunk, self.weighting, *kinds]
+        return any(part.needs_autograd for part in parts) or not isinstance(self.optimizer_, FlatOptimizer)
 
     def _step(self, batch: Batch, losses: Tensor) -> None:
         """Forward, loss, backward, update."""
