@@ -33,6 +33,8 @@ class NetworkPlan:
         Name of the activation function.
     dropout : float
         In [0, 1).
+    n_members : int
+        Networks of an ensemble.
     """
 
     sharing: Sharing
@@ -42,6 +44,7 @@ class NetworkPlan:
     head_layer_sizes: tuple[int, ...]
     activation: str
     dropout: float
+    n_members: int = 1
 
     def architecture(self) -> dict[str, object]:
         """Return what two networks must have in common for one to take the weights of the other."""
@@ -51,6 +54,7 @@ class NetworkPlan:
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "head_layer_sizes": self.head_layer_sizes,
             "activation": self.activation,
+            "n_members": self.n_members,
         }
 
     def build(self, n_members: int = 1) -> MultiTaskNetwork:
@@ -126,15 +130,22 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
     first = networks[0].heads.stack.bias_0
     stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
-    stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    try:
+        stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    except RuntimeError as error:
+        raise ValueError(
+            f"sharing={plan.sharing!r} cannot train several members side by side: its parameters and buffers must "
+            f"begin with the member axis, shape.n_members. Found: {str(error).splitlines()[-1].strip(' 	.')}. Mend "
+            f"its module, or set n_members=1."
+        ) from error
     return stack
 
 
-def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
-    """Return a copy of one member of a stack, as a network of its own."""
-    alone = plan.build().to(network.heads.stack.bias_0)
-    alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
-    return alone
+def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return a copy of some members of a stack, as a network of their own."""
+    part = plan.build(len(members)).to(network.heads.stack.bias_0)
+    part.load_state_dict({name: values[list(members)] for name, values in network.state_dict().items()})
+    return part
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:

@@ -81,7 +81,7 @@ def fit_stack(
     max_bytes : float
         Bound on the memory of one stack; more members are trained one stack after the other.
     chunk : int
-        Largest number of members of a stack.
+        Largest number of members of a stack, unless one estimator has more.
 
     Returns
     -------
@@ -97,7 +97,8 @@ def fit_stack(
     data, valid = first._read(X, y, sample_weight)
     for estimator in estimators[1:]:
         _read_as(estimator, first)
-    size = min(chunk, _members_within(first, max_bytes))
+    n_members = first.n_members
+    size = max(min(chunk, _members_within(first, max_bytes)) // n_members, 1)
     failures: list[str | None] = []
     for start in range(0, len(estimators), size):
         part = estimators[start : start + size]
@@ -108,17 +109,13 @@ def fit_stack(
             continue
         if net.interrupted_:
             raise KeyboardInterrupt
-        for m, estimator in enumerate(part):
-            failures.append(net.diverged_.get(m))
-            if m not in net.diverged_:
-                _keep(estimator, net, m, first)
+        for k, estimator in enumerate(part):
+            members = range(k * n_members, (k + 1) * n_members)
+            diverged = all(m in net.diverged_ for m in members)
+            failures.append(net.diverged_[members.start] if diverged else None)
+            if not diverged:
+                estimator._keep_members(net, members, first)
     return failures
-
-
-def _keep(estimator: BaseMultiTask, net, m: int, first: BaseMultiTask) -> None:
-    """Make an estimator what its own fit would have made of it."""
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        estimator._keep_member(net, m, first)
 
 
 def _read_as(estimator: BaseMultiTask, first: BaseMultiTask) -> None:
@@ -133,11 +130,13 @@ def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:
     """Return how many members of a stack take no more than `max_bytes`."""
     if max_bytes == math.inf:
         return 2**31
-    need = bytes_per_member(estimator)
+    each = bytes_per_member(estimator)
+    n_members, need = estimator.n_members, each * estimator.n_members
     if need > max_bytes:
         raise TooLargeError(
-            f"A stack of one member takes about {need} bytes in training, more than max_bytes={max_bytes:.0f}. "
-            f"Found {type(estimator).__name__} with hidden_layer_sizes={estimator.hidden_layer_sizes!r}, "
-            f"batch_size={estimator.batch_size} and {estimator.n_tasks_} tasks. Give more bytes or a smaller network."
+            f"A stack of {'one member' if n_members == 1 else f'{n_members} members'} takes about {need} bytes in "
+            f"training, more than max_bytes={max_bytes:.0f}. Found {type(estimator).__name__} with "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, batch_size={estimator.batch_size}, "
+            f"n_members={n_members} and {estimator.n_tasks_} tasks. Give more bytes or a smaller network."
         )
-    return int(max_bytes / need)
+    return int(max_bytes / each)
