@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
 from skmtl.tasks import TaskGroup, TaskLayout
 
-CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
+CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,11 @@ class MultiTaskNetwork(nn.Module):
         """Where the parameters are."""
         return self.heads.stack.bias_0.device
 
+    @property
+    def n_members(self) -> int:
+        """How many networks are trained side by side."""
+        return len(self.heads.stack.bias_0)
+
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (member, batch, n_outputs) for x (batch, n_features) or (member, batch, n_features)."""
         raw: Tensor = self.heads(self.trunk(x))
@@ -128,7 +133,7 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return one network whose members are these networks of one architecture."""
     first = networks[0].heads.stack.bias_0
-    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
+    stack = plan.build(sum(network.n_members for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
     try:
         stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
@@ -164,16 +169,16 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     -------
     array of shape (n_samples, ...)
     """
-    device = network.device
+    device, chunk = network.device, max(CHUNK // network.n_members, 256)
     with torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
-        if len(X) <= CHUNK:
+        if len(X) <= chunk:
             return function(rows.to(device))[0].cpu().numpy()
-        first = function(rows[:CHUNK].to(device))[0].cpu()
+        first = function(rows[:chunk].to(device))[0].cpu()
         out = first.new_empty(len(X), *first.shape[1:])
-        out[:CHUNK] = first
-        for start in range(CHUNK, len(X), CHUNK):
-            out[start : start + CHUNK] = function(rows[start : start + CHUNK].to(device))[0]
+        out[:chunk] = first
+        for start in range(chunk, len(X), chunk):
+            out[start : start + chunk] = function(rows[start : start + chunk].to(device))[0]
         return out.numpy()
 
 
