@@ -7,6 +7,7 @@
 `MultiTaskNet`        the skorch net: forward, loss, backward, update
 `FlatBuffer`          all parameters in one storage
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
+`SCHEDULES`           how step sizes fall over the epochs
 `TensorData`          the training table as tensors
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
@@ -20,11 +21,13 @@ from skmtl.training._data import TensorData
 from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import GLOBAL_GENERATOR, TrainingRun, train
+from skmtl.training._schedules import SCHEDULES
 from skmtl.training._threads import threads_for
 
 __all__ = [
     "GLOBAL_GENERATOR",
     "OPTIMIZERS",
+    "SCHEDULES",
     "BestWeights",
     "DivergedError",
     "EpochProgress",

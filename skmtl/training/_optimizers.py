@@ -33,10 +33,11 @@ class FlatOptimizer(torch.optim.Optimizer):
     def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         self.buffer = buffer
         self._p, self._g = buffer.data.detach(), buffer.data.grad
+        self.schedule = 1.0  # multiplies every step size; set by the epoch
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = torch.ones_like(self._p)
-        self._steps: dict[float, Tensor] = {}
+        self._steps: dict[tuple[float, float], Tensor] = {}
         self._shrinkage: Tensor | None = None  # step size times decay, for decoupled weight decay
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
@@ -63,13 +64,14 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
         lr = self.param_groups[0]["lr"]
-        if lr not in self._steps:
-            self._steps = {lr: self._factor * lr}
-            self._shrinkage = None if self._decay is None else self._decay * self._steps[lr]
-        self._shrink(self._p, self._g, self._steps[lr])
-        self._update(self._p, self._g, self._steps[lr])
+        key = lr, self.schedule
+        if key not in self._steps:
+            self._steps = {key: (self._factor * lr).mul_(self.schedule)}  # in this order a stack equals its members
+            self._shrinkage = None if self._decay is None else self._decay * self._steps[key]
+        self._shrink(self._p, self._g, self._steps[key])
+        self._update(self._p, self._g, self._steps[key])
         for k, region in enumerate(self.tied if lr > 0 else ()):
-            step = region.view(self._steps[lr])
+            step = region.view(self._steps[key])
             common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(step[:, :1])
             metric = self._metric(region).div_(step)
             push = self._push(region).sum(1, keepdim=True)
