@@ -25,7 +25,7 @@ from skmtl._validation import check_features, check_label_weights, check_layer_s
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import OPTIMIZERS, Members, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -58,6 +58,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         "task_weights": ["array-like", dict, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions(set(SCHEDULES))],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -160,6 +161,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             optimizer=self.optimizer,
             batch_size=self.batch_size,
             max_epochs=max_epochs,
+            lr_schedule=self.lr_schedule,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             callbacks=self.callbacks or (),

@@ -18,6 +18,7 @@ from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._optimizers import FlatOptimizer
+from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
 
@@ -99,14 +100,17 @@ class MultiTaskNet(NeuralNet):
         How task losses become one update.
     task_names : list of str
         In the network's task order, for error messages.
+    schedule : callable
+        From the share of the epochs that are over, in [0, 1), to what multiplies the step sizes.
     **kwargs
         As for `skorch.NeuralNet`.
     """
 
-    def __init__(self, module, criterion, members, weighting, task_names=(), **kwargs):
+    def __init__(self, module, criterion, members, weighting, task_names=(), schedule=SCHEDULES["constant"], **kwargs):
         super().__init__(module, criterion, **kwargs)
         self.members = members
         self.weighting = weighting
+        self.schedule = schedule
         self.task_names = task_names
 
     # ---- set up -------------------------------------------------------------------------------------------------
@@ -273,8 +277,21 @@ class MultiTaskNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
+        if training:
+            self._set_pace(len(self.train_losses_) / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _set_pace(self, progress: float) -> None:
+        """Multiply the step sizes by what the schedule says; what a callback makes of them stays theirs."""
+        factor = self.schedule(progress)
+        if isinstance(self.optimizer_, FlatOptimizer):
+            self.optimizer_.schedule = factor
+            return
+        before = 1.0 if progress == 0 else self._pace
+        for group in self.optimizer_.param_groups:
+            group["lr"] *= factor / before
+        self._pace = factor
 
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
