@@ -66,7 +66,6 @@ class DenseStack(StackedModule):
         self._function = ACTIVATIONS[activation]
         self._n_networks = math.prod(stack_shape)
         self._workspaces: dict[int, Workspace] = {}  # by rows of a batch
-        self._work: Workspace | None = None  # the one that `backward` will read
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(*stack_shape, 1, self.sizes[k + 1])))
@@ -87,7 +86,7 @@ class DenseStack(StackedModule):
         """Return what `forward` does, by hand, into this stack's buffers; keep what `backward` needs."""
         work = self._workspaces.get(x.shape[-2]) or self._new_workspace(x.shape[-2])
         work.read(x)
-        self._work = work
+        self._workspaces[0] = work  # the one that `backward` will read; no batch has 0 rows
         for layer in work.layers:
             if layer.is_narrow:
                 torch.baddbmm(layer.bias_t, layer.weight_t, layer.input_t, out=layer.z_t)
@@ -101,7 +100,7 @@ class DenseStack(StackedModule):
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
         """Set each parameter's gradient, given that of the output (overwritten); return that of the input if asked."""
-        work = cast(Workspace, self._work)
+        work = self._workspaces[0]
         dz = work.flat(gradient)
         for layer in work.layers_backward:
             if layer.is_active:
@@ -193,7 +192,7 @@ class DenseStack(StackedModule):
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_workspaces": {}, "_work": None}
+        return {**self.__dict__, "_workspaces": {}}
 
     def _draw(self, k: int) -> Tensor:
         """Draw weights: independent over members, and over tasks unless these shall start alike."""
