@@ -107,10 +107,14 @@ class DenseStack(StackedModule):
                 if layer.keep is not None:
                     dz.mul_(layer.mask)
                 self._function.backward_(dz, layer.saved)
-            torch.bmm(layer.input_t, dz, out=layer.grad_weight)
             torch.sum(dz, 1, keepdim=True, out=layer.grad_bias)
+            if layer.is_single:  # vectors: the same products another way round, five times faster
+                torch.bmm(layer.transposed(dz), layer.input, out=layer.grad_weight_t)
+            else:
+                torch.bmm(layer.input_t, dz, out=layer.grad_weight)
             if input_gradient or not layer.is_first:
-                dz = torch.bmm(dz, layer.weight_t, out=layer.grad_input)
+                multiply = torch.mul if layer.is_single else torch.bmm
+                dz = multiply(dz, layer.weight_t, out=layer.grad_input)
         return work.gathered(dz) if input_gradient else None
 
     def flat_parameters(self) -> Tensor:
@@ -211,8 +215,12 @@ def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _is_narrow(n_out: int) -> bool:
-    """Say whether a product with so few columns is quicker transposed (two to four times, for 2 to 15 columns)."""
-    return 1 < n_out < 16
+    """Say whether a product with so few columns is quicker transposed (two to four times, for up to 15 columns)."""
+    return n_out < 16
+
+
+def _transpose(dz: Tensor) -> Tensor:
+    return dz.transpose(1, 2)
 
 
 def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
@@ -256,7 +264,9 @@ class _Layer:
         self.grad_weight, self.grad_bias = stack._gradients(k)
         rows, n_in, n_out = self.weight.shape
         self.weight_t, self.bias_t = self.weight.transpose(1, 2), self.bias.transpose(1, 2)
-        self.is_first, self.is_active, self.is_narrow = k == 0, stack._is_active(k), _is_narrow(n_out)
+        self.grad_weight_t, self.transposed = self.grad_weight.transpose(1, 2), ViewOf(_transpose)
+        self.is_first, self.is_active = k == 0, stack._is_active(k)
+        self.is_narrow, self.is_single = _is_narrow(n_out), n_out == 1
         self.z_t = self.weight.new_empty(rows, n_out, batch)
         self.z = self.z_t.transpose(1, 2) if self.is_narrow else self.z_t.view(rows, batch, n_out)  # before activation
         keeps_z = self.is_active and stack._function.saves_input

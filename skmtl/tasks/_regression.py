@@ -36,8 +36,8 @@ class Regression(Task):
         return residual.square().mul_(0.5), raw
 
     def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
-        residual = raw.sub_(target)
-        gradient = residual * coefficient
+        residual = raw - target
+        gradient = torch.mul(residual, coefficient, out=raw)
         torch.sum(torch.addcmul(_zero(raw.dtype, raw.device), residual, gradient, value=0.5), -2, out=out)
         return gradient
 
