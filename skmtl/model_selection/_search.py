@@ -64,13 +64,17 @@ class _StackedSearch:
         self.n_splits_ = len(splits)
         self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
         evaluation = Evaluation(self, X, y, splits, scorers, routed)
-        out = evaluation.run(candidates)
-        self.cv_results_ = self._format_results(candidates, len(splits), out)
+        candidates, out, more = self._evaluate(evaluation, candidates)
+        self.cv_results_ = self._format_results(candidates, len(splits), out, more)
         self.multimetric_ = isinstance(out[0]["test_scores"], dict)
         if not evaluation.interrupted:
             self._choose(refit_metric, out[0]["test_scores"])
             self._refit(X, y, routed.estimator.fit)
         return self
+
+    def _evaluate(self, evaluation: Evaluation, candidates: list[dict]) -> tuple[list[dict], list[dict], dict | None]:
+        """Return the parameters and results of all fits, and further columns of ``cv_results_``."""
+        return candidates, evaluation.run(candidates), None
 
     def _choose(self, refit_metric: str, scores) -> None:
         """Set the best index, score and parameters."""
