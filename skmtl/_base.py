@@ -18,14 +18,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
+from skmtl._network import NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import GLOBAL_GENERATOR, OPTIMIZERS, Members, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -154,7 +154,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             plan=self._plan,
             dtype=self._torch_dtype,
             device=self._torch_device(),
-            members=_members(estimators, earlier),
+            members=_members(self, estimators, earlier),
             task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
             optimizer=self.optimizer,
@@ -172,7 +172,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         before, ids = ([], range(self.n_members)) if earlier is None else (self.history_, self._kept)
         self.net_ = net
         finite = self._keep_finite(net, range(len(ids)), ids, before)
-        self.network_ = (net.module_ if len(finite) == len(ids) else _copy_of(net, finite, self._plan)).eval()
+        self.network_ = (net.module_ if len(finite) == len(ids) else members_of(net.module_, finite, self._plan)).eval()
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
@@ -186,7 +186,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
         self._plan = replace(first._plan, dropout=float(self.dropout))
         finite = self._keep_finite(net, members, range(len(members)), [])
-        self.network_ = _copy_of(net, finite, self._plan).eval()
+        self.network_ = members_of(net.module_, finite, self._plan).eval()
 
     def _keep_finite(self, net, members: range, ids: Sequence[int], before: list[dict]) -> list[int]:
         """Take the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
@@ -483,8 +483,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            with torch.random.fork_rng(devices=[]):
-                network = self._plan.build(len(self._kept)).to(self._torch_dtype)
+            network = self._plan.build_blank(len(self._kept)).to(self._torch_dtype)
             network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
             self.network_ = network.eval()
 
@@ -526,9 +525,8 @@ def _all_or_nothing(estimator):
         raise
 
 
-def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
-    """Return what each of these estimators, fitted side by side, has for itself; the first has read the targets."""
-    first = estimators[0]
+def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
+    """Return what each of these estimators, fitted side by side, has for itself; `first` has read the targets."""
     place = {"dtype": first._torch_dtype, "device": first._torch_device()}
     ids = range(first.n_members) if earlier is None else first._kept
     seeds = [seed for e in estimators for seed in _seeds(e, ids)]
@@ -564,12 +562,6 @@ def _weight_decay(estimator) -> float:
     if estimator.weight_decay == "auto":
         return 0.5 if estimator.optimizer == "adamw" else 0.0
     return estimator.weight_decay
-
-
-def _copy_of(net, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
-    """Return a network of these members of a stack."""
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
-        return members_of(net.module_, members, plan)
 
 
 def _side_by_side(features: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import StackedGridSearchCV
-from skmtl.model_selection._stack import fit_stack, stack_key
+from skmtl.model_selection._stack import Table, fit_stack, stack_key
 from skmtl.sharing import STRATEGIES, Sharing, SharingModule
 from tests._asserts import (
     assert_holds_the_members,
@@ -445,7 +445,7 @@ def test_ensembles_in_a_stack_are_what_they_are_alone(sharing, early_stopping):
     X, y = make_table("regression", n_samples=80)
     params = {"n_members": 3, "dropout": 0.2, "early_stopping": early_stopping, "n_iter_no_change": 2, "max_epochs": 8}
     members = [make_estimator(sharing=sharing, lr=lr, **params) for lr in (1e-3, 1e-2, 5e-2)]
-    assert fit_stack(members, X, y, chunk=7) == [None, None, None]  # two, then one
+    assert fit_stack([Table(members, X, y)], chunk=7) == [None, None, None]  # two, then one
     for member in members:
         alone = clone(member).fit(X, y)
         assert_same_weights(member, alone)
@@ -459,7 +459,7 @@ def test_ensembles_in_a_stack_are_what_they_are_alone(sharing, early_stopping):
 def test_an_ensemble_larger_than_a_chunk_is_one_stack():
     X, y = make_table("regression")
     models = [make_estimator(n_members=5, lr=lr) for lr in (1e-3, 1e-2)]
-    fit_stack(models, X, y, chunk=2)
+    fit_stack([Table(models, X, y)], chunk=2)
     for model in models:
         assert_same_weights(model, clone(model).fit(X, y))
 
@@ -467,7 +467,7 @@ def test_an_ensemble_larger_than_a_chunk_is_one_stack():
 def test_divergence_of_one_ensemble_in_a_stack():
     X, y = make_table("regression", dtype=np.float32)
     models = [make_estimator(n_members=2, lr=lr) for lr in (1e30, 1e-2)]
-    failures = fit_stack(models, X, y)
+    failures = fit_stack([Table(models, X, y)])
     assert "no longer finite" in failures[0]
     assert failures[1] is None
     assert_same_weights(models[1], clone(models[1]).fit(X, y))
@@ -480,8 +480,8 @@ def test_ensembles_of_another_size_are_another_stack():
 def test_the_memory_of_a_stack_counts_every_member():
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="A stack of 1000 members takes about .* more than max_bytes=1000000"):
-        fit_stack([make_estimator(n_members=1000)], X, y, max_bytes=1e6)
-    assert fit_stack([make_estimator(n_members=2)], X, y, max_bytes=1e6) == [None]
+        fit_stack([Table([make_estimator(n_members=1000)], X, y)], max_bytes=1e6)
+    assert fit_stack([Table([make_estimator(n_members=2)], X, y)], max_bytes=1e6) == [None]
 
 
 def test_a_stacked_search_over_the_number_of_members():
