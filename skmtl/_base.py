@@ -18,14 +18,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import NetworkPlan, in_chunks, members_of
+from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import OPTIMIZERS, Members, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -58,6 +58,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         "task_weights": ["array-like", dict, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
         "lr": [Interval(Real, 0, None, closed="neither")],
+        "lr_schedule": [StrOptions(set(SCHEDULES))],
         "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
         "batch_size": [Interval(Integral, 1, None, closed="left")],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
@@ -160,6 +161,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             optimizer=self.optimizer,
             batch_size=self.batch_size,
             max_epochs=max_epochs,
+            lr_schedule=self.lr_schedule,
             patience=self.n_iter_no_change if self.early_stopping else None,
             tol=self.tol,
             callbacks=self.callbacks or (),
@@ -172,7 +174,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         before, ids = ([], range(self.n_members)) if earlier is None else (self.history_, self._kept)
         self.net_ = net
         finite = self._keep_finite(net, range(len(ids)), ids, before)
-        self.network_ = (net.module_ if len(finite) == len(ids) else members_of(net.module_, finite, self._plan)).eval()
+        self.network_ = (net.module_ if len(finite) == len(ids) else _copy_of(net, finite, self._plan)).eval()
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
@@ -186,7 +188,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
         self._plan = replace(first._plan, dropout=float(self.dropout))
         finite = self._keep_finite(net, members, range(len(members)), [])
-        self.network_ = members_of(net.module_, finite, self._plan).eval()
+        self.network_ = _copy_of(net, finite, self._plan).eval()
 
     def _keep_finite(self, net, members: range, ids: Sequence[int], before: list[dict]) -> list[int]:
         """Take the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
@@ -564,6 +566,12 @@ def _weight_decay(estimator) -> float:
     return estimator.weight_decay
 
 
+def _copy_of(net, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return a network of these members of a stack, of which some may have left."""
+    place = {m: k for k, m in enumerate(net.active.tolist())}
+    return members_of(net.module_, [place[m] for m in members], plan)
+
+
 def _side_by_side(features: torch.Tensor) -> torch.Tensor:
     """Return (member, batch, n) as (1, batch, member * n)."""
     return features if len(features) == 1 else features.transpose(0, 1).flatten(1).unsqueeze(0)
@@ -585,7 +593,7 @@ def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> li
         row["train_task_losses"] = net.train_losses_[k][running].mean(0)[places]
         if k < len(net.valid_losses_):
             row["valid_task_losses"] = net.valid_losses_[k][running].mean(0)[places]
-        if len(net.members) > 1:  # what skorch recorded is the mean over other members, too
+        if len(net.train_totals_[k]) > 1:  # what skorch recorded is the mean over other members, too
             for name, totals in (("train_loss", net.train_totals_), ("valid_loss", net.valid_totals_)):
                 if k < len(totals):
                     row[name] = float(totals[k][running].mean())

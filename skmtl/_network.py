@@ -181,7 +181,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     array of shape (n_samples, ...)
     """
     device, chunk = network.device, max(CHUNK // network.n_members, 256)
-    with threads_for(2.0 * min(len(X), chunk) * network.n_parameters), torch.inference_mode():
+    work = 2.0 * min(len(X), chunk) * network.n_parameters
+    with threads_for(work), torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
         if len(X) <= chunk:
             return function(rows.to(device))[0].cpu().numpy()

@@ -49,6 +49,10 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         ``weight_decay=...`` where that is not 0.
     lr : float, default=0.003
         Step size, > 0.
+    lr_schedule : {"constant", "linear", "cosine"}, default="constant"
+        How the step size changes over the `max_epochs` of a fit: not at all, or from `lr` in the first epoch to almost
+        0 in the last one, in a straight line or along half a cosine. Each `fit` starts again at `lr`, and a call of
+        `partial_fit`, which is one epoch, keeps to it.
     weight_decay : float or "auto", default="auto"
         ``"adamw"``: a step shrinks weights by the factor 1 - lr * weight_decay. Else an L2 penalty of the weights, for
         which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"`` and 0 for
@@ -142,6 +146,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         task_weights=None,
         optimizer="adamw",
         lr=0.003,
+        lr_schedule="constant",
         weight_decay="auto",
         batch_size=128,
         max_epochs=100,
@@ -167,6 +172,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         self.task_weights = task_weights
         self.optimizer = optimizer
         self.lr = lr
+        self.lr_schedule = lr_schedule
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs

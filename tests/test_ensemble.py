@@ -473,6 +473,20 @@ def test_divergence_of_one_ensemble_in_a_stack():
     assert_same_weights(models[1], clone(models[1]).fit(X, y))
 
 
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_divergence_while_others_stop_early_and_leave(batch_size):
+    X, y = make_table("regression", n_samples=80, dtype=np.float32)
+    params = {"n_members": 2, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "tol": 0.0}
+    models = [make_estimator(lr=lr, batch_size=batch_size, **params) for lr in (1e30, 1e-3, 0.1, 0.3)]
+    failures = fit_stack([Table(models, X, y)])
+    assert "no longer finite" in failures[0]
+    assert failures[1:] == [None] * 3
+    for model in models[1:]:
+        alone = clone(model).fit(X, y)
+        assert model.n_iter_ == alone.n_iter_
+        assert_same_weights(model, alone)
+
+
 def test_ensembles_of_another_size_are_another_stack():
     assert stack_key(make_estimator(n_members=2)) != stack_key(make_estimator())
 

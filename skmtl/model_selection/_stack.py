@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -125,7 +125,7 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
     stacks = []
     for members in alike.values():
         first = members[0][1].first
-        size = max(min(chunk, _members_within(first, max_bytes)) // first.n_members, 1)
+        size = max(1, min(chunk, _members_within(first, max_bytes)) // first.n_members)
         stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
     return stacks
 
@@ -174,10 +174,9 @@ class Stack:
     def __init__(self, members: Sequence[tuple[BaseMultiTask, _Reading]]) -> None:
         self.estimators = [estimator for estimator, _ in members]
         self.readings = [reading for _, reading in members]
-        self._n_members = self.estimators[0].n_members  # of each: an ensemble's stand side by side
         distinct = list({id(reading): reading for reading in self.readings}.values())
-        places = [next(k for k, r in enumerate(distinct) if r is reading) for reading in self.readings]
-        owners = [place for place in places for _ in range(self._n_members)]
+        places = {id(reading): k for k, reading in enumerate(distinct)}
+        owners = [places[id(reading)] for estimator, reading in members for _ in range(estimator.n_members)]
         self._data = join_tables([reading.data for reading in distinct], owners)
         has_valid = distinct[0].valid is not None
         self._valid = join_tables([reading.valid for reading in distinct], owners) if has_valid else None
@@ -190,30 +189,28 @@ class Stack:
             run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
             self.net = train(run, self._data, self._valid)
         except DivergedError as error:
-            return self._failures(error.reasons)
+            return {id(e): error.reasons[self._members_of(k).start] for k, e in enumerate(self.estimators)}
         if self.net.interrupted_:
             raise KeyboardInterrupt
-        return self._failures(self.net.diverged_)
-
-    def _failures(self, diverged: Mapping[int, str]) -> dict[int, str | None]:
-        """Return what happened to the estimators of which every member diverged, None for the others."""
-        return {
-            id(estimator): diverged[members[0]] if all(m in diverged for m in members) else None
-            for estimator, members in zip(self.estimators, self._members(), strict=True)
-        }
-
-    def _members(self) -> list[range]:
-        """Return which members of the net each estimator has."""
-        n = self._n_members
-        return [range(k * n, (k + 1) * n) for k in range(len(self.estimators))]
+        return {id(estimator): self._why_failed(k) for k, estimator in enumerate(self.estimators)}
 
     def hand_out(self) -> None:
         """Make the estimators what their own fits would have made of them, except those that diverged."""
         if self.net is None:
             return
-        for estimator, reading, members in zip(self.estimators, self.readings, self._members(), strict=True):
-            if any(m not in self.net.diverged_ for m in members):
-                estimator._keep_members(self.net, members, reading.first)
+        for k, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
+            if self._why_failed(k) is None:
+                estimator._keep_members(self.net, self._members_of(k), reading.first)
+
+    def _members_of(self, k: int) -> range:
+        """Return the members that estimator k has in the stack."""
+        n_members = self.estimators[k].n_members
+        return range(k * n_members, (k + 1) * n_members)
+
+    def _why_failed(self, k: int) -> str | None:
+        """Return what happened to the first member of estimator k if all of its members diverged."""
+        reasons = [self.net.diverged_.get(m) for m in self._members_of(k)]
+        return reasons[0] if all(reasons) else None
 
 
 def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:

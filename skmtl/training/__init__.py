@@ -8,6 +8,7 @@
 `MultiTaskNet`        the skorch net: forward, loss, backward, update
 `FlatBuffer`          all parameters in one storage
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
+`SCHEDULES`           how step sizes fall over the epochs
 `TensorData`          the training table as tensors
 `join_tables`         several tables as one, each member reading its own
 `BestWeights`         early stopping that restores the best weights
@@ -23,9 +24,11 @@ from skmtl.training._data import TensorData, join_tables
 from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import TrainingRun, go_on, train
+from skmtl.training._schedules import SCHEDULES
 
 __all__ = [
     "OPTIMIZERS",
+    "SCHEDULES",
     "BestWeights",
     "DivergedError",
     "EpochProgress",

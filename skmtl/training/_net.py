@@ -18,6 +18,7 @@ from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._optimizers import FlatOptimizer
+from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
 
@@ -99,14 +100,17 @@ class MultiTaskNet(NeuralNet):
         How task losses become one update.
     task_names : list of str
         In the network's task order, for error messages.
+    schedule : callable
+        From the share of the epochs that are over, in [0, 1), to what multiplies the step sizes.
     **kwargs
         As for `skorch.NeuralNet`.
     """
 
-    def __init__(self, module, criterion, members, weighting, task_names=(), **kwargs):
+    def __init__(self, module, criterion, members, weighting, task_names=(), schedule=SCHEDULES["constant"], **kwargs):
         super().__init__(module, criterion, **kwargs)
         self.members = members
         self.weighting = weighting
+        self.schedule = schedule
         self.task_names = task_names
 
     # ---- set up -------------------------------------------------------------------------------------------------
@@ -272,8 +276,21 @@ class MultiTaskNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
+        if training:
+            self._set_pace(len(self.train_losses_) / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _set_pace(self, progress: float) -> None:
+        """Multiply the step sizes by what the schedule says; what a callback makes of them stays theirs."""
+        factor = self.schedule(progress)
+        if isinstance(self.optimizer_, FlatOptimizer):
+            self.optimizer_.schedule = factor
+            return
+        before = 1.0 if progress == 0 else self._pace
+        for group in self.optimizer_.param_groups:
+            group["lr"] *= factor / before
+        self._pace = factor
 
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
@@ -338,8 +355,13 @@ class MultiTaskNet(NeuralNet):
         loss = self._mean(self._totals(losses))
         self.history.record_batch("train_loss", loss.item())
         for hook in hooks.batch_end:
-            y_pred = raw.flatten(0, 1) if x.ndim == 3 else self._average(raw)
-            hook(self, batch=shown, training=True, loss=loss, y_pred=y_pred)
+            hook(
+                self,
+                batch=shown,
+                training=True,
+                loss=loss,
+                y_pred=raw.flatten(0, 1) if x.ndim == 3 else self._average(raw),
+            )
 
     @torch.inference_mode()
     def _valid_epoch(self, batches: Batches) -> None:
@@ -382,10 +404,14 @@ class MultiTaskNet(NeuralNet):
         return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
 
     def _mean(self, totals: Tensor) -> Tensor:
-        """Return the mean over the members at work that have neither stopped nor diverged: (..., member) -> (...)."""
+        """Return the mean over the members that have neither stopped nor diverged: (..., member) -> (...)."""
+        running = self._running()
+        return (totals if len(running) == len(self.members) else totals[..., running]).mean(-1)
+
+    def _running(self) -> list[int]:
+        """Return the members that have neither stopped nor diverged; all of them once there is none left."""
         ended = self.diverged_.keys() | self.last_epochs_.keys()
-        running = [k for k, m in enumerate(self.active.tolist()) if m not in ended] if ended else []
-        return (totals[..., running] if running else totals).mean(-1)
+        return [k for k, m in enumerate(self.active.tolist()) if m not in ended] or list(range(len(self.members)))
 
     def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
         """Return losses (member, ...) with a row for each member, also for those who have left."""
@@ -414,9 +440,9 @@ class MultiTaskNet(NeuralNet):
         rows = self.history[-1]["batches"]
         for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
             row["train_loss"] = loss + float(self._mean(penalty))
-        sizes = losses.new_tensor([row["train_batch_size"] for row in rows])[:, None]
-        epoch = (by_member * sizes).sum(0) / sizes.sum() + penalty
-        self.train_totals_.append(self._of_all(epoch).cpu().numpy())
+        sizes = [row["train_batch_size"] for row in rows]
+        share = torch.tensor(sizes, dtype=losses.dtype, device=losses.device) / sum(sizes)
+        self.train_totals_.append(self._of_all(share @ by_member + penalty).cpu().numpy())
         share = _stack_totals(totals, losses)
         self.train_losses_.append(self._of_all((losses * share).sum(0) / share.sum(0)).cpu().numpy())
 

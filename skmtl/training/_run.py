@@ -16,6 +16,7 @@ from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
 from skmtl.training._net import Members, MultiTaskNet, build_network
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
+from skmtl.training._schedules import SCHEDULES
 from skmtl.weighting import Weighting
 
 
@@ -39,6 +40,8 @@ class TrainingRun:
         A name in `OPTIMIZERS`, or what makes a torch optimiser from parameters.
     batch_size, max_epochs : int
         Rows of a batch; passes over the rows.
+    lr_schedule : str
+        A name in `SCHEDULES`.
     patience, tol : int or None, float
         Early stopping on the validation loss; None for none.
     callbacks : sequence
@@ -58,6 +61,7 @@ class TrainingRun:
     optimizer: object
     batch_size: int
     max_epochs: int
+    lr_schedule: str
     patience: int | None
     tol: float
     callbacks: Sequence = field(default_factory=tuple)
@@ -97,6 +101,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         criterion__groups=run.plan.layout.groups,
         members=members,
         weighting=run.weighting.start(len(members), run.plan.layout.n_tasks),
+        schedule=SCHEDULES[run.lr_schedule],
         task_names=run.task_names,
         optimizer=own or run.optimizer,
         lr=float(members.lr[0]) if members.lr.unique().numel() == 1 else 1.0,
