@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._threads import threads_for
-from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf
+from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf, submodule
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
@@ -86,6 +86,8 @@ class MultiTaskNetwork(nn.Module):
     heads : SharedHeads or TaskHeads
         Compute the raw outputs from them.
     """
+
+    trunk, heads = submodule("trunk"), submodule("heads")
 
     def __init__(self, trunk: SharingModule, heads: SharedHeads | TaskHeads) -> None:
         super().__init__()
@@ -197,6 +199,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
 class SharedHeads(nn.Module):
     """All heads as one linear map from shared features to the raw columns."""
 
+    stack = submodule("stack")
+
     def __init__(self, n_members: int, n_features: int, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
@@ -232,6 +236,8 @@ class SharedHeads(nn.Module):
 
 class TaskHeads(nn.Module):
     """A head per task on features of its own, or with hidden layers of its own: stacked over (member, task)."""
+
+    stack = submodule("stack")
 
     def __init__(
         self, n_members: int, sizes: tuple[int, ...], groups: tuple[TaskGroup, ...], activation: str, dropout: float

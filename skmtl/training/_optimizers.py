@@ -47,6 +47,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
+        largest = max((math.prod(region.shape) for region in self.tied), default=0)
+        self._scratch = self._p.new_empty(2, largest)  # for the proximal step
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
@@ -85,7 +87,6 @@ class FlatOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
-        lr = self.param_groups[0]["lr"]
         pace = self.param_groups[0]["lr"], self.schedule
         if pace != self._pace:
             self._change_pace(*pace)
@@ -105,13 +106,14 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
 
     def _pull_together(self) -> None:
-        """Apply the proximal step of the sharing penalty."""
-        lr = self._lr.view(-1, 1, 1)
+        """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
+        lr = self._lr
         for k, region in enumerate(self.tied):
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(lr)
-            metric = self._metric(region).div_(lr)
-            push = self._push(region).sum(1, keepdim=True)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda, push, common)
+            metric, scratch = (flat[: math.prod(region.shape)].view(region.shape) for flat in self._scratch)
+            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True))
+            push = self._push(region).mul_(lr.view(-1, 1, 1))
+            self._metric(region, out=metric)
+            proximal_step_(region.view(self._p), metric, self.sharing_lambda * lr, push, common, scratch)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
@@ -122,12 +124,14 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Step all parameters: each place in `_sizes` with its step size."""
 
     @abstractmethod
-    def _metric(self, region: Region) -> Tensor:
-        """Return lr H of the last step in a region, a new tensor: in the long run the step was ``-lr g / (lr H)``."""
+    def _metric(self, region: Region, out: Tensor) -> None:
+        """Write lr H of the last step in a region: in the long run the step was ``-lr g / (lr H)``."""
 
     @abstractmethod
     def _push(self, region: Region) -> Tensor:
-        """Return H times the last step in a region: minus the gradient, smoothed as the optimiser smooths it."""
+        """Return H times the last step, summed over the towers of a region: minus their gradients, smoothed as the
+        optimiser smooths them: (member, 1, parameter).
+        """
 
     @abstractmethod
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
@@ -155,6 +159,7 @@ class Adam(FlatOptimizer):
             "exp_avg_sq": torch.zeros_like(self._p),
         }
         self._n_steps: int | None = 0
+        self._eps = self._p.new_full((), self.eps)
         self._calls = []  # of the fused kernel: multiple of the step size, and what to update with it
 
     def load_state_dict(self, state_dict):
@@ -191,20 +196,21 @@ class Adam(FlatOptimizer):
             for place in places:
                 p[place].add_(direction[place], alpha=-size / (1 - self.beta1**self._n_steps))
 
-    def _metric(self, region: Region) -> Tensor:
-        return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]))
+    def _metric(self, region: Region, out: Tensor) -> None:
+        self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]), out)
 
     def _push(self, region: Region) -> Tensor:
         m = region.view(self.state[self.buffer.data]["exp_avg"])
-        return m * (-1 / (1 - self.beta1**self._n_steps))
+        return m.sum(1, keepdim=True).mul_(-1 / (1 - self.beta1**self._n_steps))
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
         return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
 
-    def _scale(self, v: Tensor) -> Tensor:
-        """Return sqrt(v / (1 - beta2^t)) + eps, a new tensor."""
-        return v.sqrt().mul_(1 / math.sqrt(1 - self.beta2**self._n_steps)).add_(self.eps)
+    def _scale(self, v: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return sqrt(v / (1 - beta2^t)) + eps."""
+        root = torch.sqrt(v, out=out)
+        return torch.add(self._eps, root, alpha=1 / math.sqrt(1 - self.beta2**self._n_steps), out=root)
 
 
 class AdamW(Adam):
@@ -240,12 +246,12 @@ class SGD(FlatOptimizer):
             for place in places:
                 p[place].add_(g[place], alpha=-size).add_(velocity[place], alpha=-size * self.momentum)
 
-    def _metric(self, region: Region) -> Tensor:
-        return torch.full_like(region.view(self._p), 1 - self.momentum)
+    def _metric(self, region: Region, out: Tensor) -> None:
+        out.fill_(1 - self.momentum)
 
     def _push(self, region: Region) -> Tensor:
-        velocity = region.view(self.state[self.buffer.data]["momentum_buffer"])
-        return (region.view(self._g) + self.momentum * velocity).mul_(self.momentum - 1)
+        g, velocity = (region.view(t) for t in (self._g, self.state[self.buffer.data]["momentum_buffer"]))
+        return torch.add(g.sum(1, True), velocity.sum(1, True), alpha=self.momentum).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)

@@ -1,5 +1,7 @@
 """Losses and gradients of the task kinds against torch and scikit-learn."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -37,6 +39,21 @@ def test_gradient_in_closed_form_is_autograds(kind, batch):
     loss, gradient = kind.loss_and_gradient(raw.clone(), target)
     torch.testing.assert_close(loss, expected_loss)
     torch.testing.assert_close(gradient, expected)
+
+
+@every_kind
+@pytest.mark.parametrize("per_label", [True, False])
+def test_weighted_losses_and_their_gradient_are_autograds(kind, per_label):
+    raw, target = draw(kind, 2, 7)
+    coefficient = torch.rand(7, 3, dtype=torch.float64) if per_label else torch.tensor(0.3, dtype=torch.float64)
+    leaf = raw.flatten(-2).requires_grad_()
+    expected = (kind.loss(leaf.unflatten(-1, (kind.width, 3)), target) * coefficient).sum(-2)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    for method in (kind.weighted_losses, partial(Task.weighted_losses, kind)):
+        losses = raw.new_empty(2, 3)
+        gradient = method(raw.flatten(-2).clone(), target, coefficient, losses)
+        torch.testing.assert_close(losses, expected.detach())
+        torch.testing.assert_close(gradient, expected_gradient)
 
 
 @every_kind
