@@ -168,7 +168,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     Notes
     -----
     The members of a stack may differ in ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` (all 0, or none),
-    ``task_weights`` and, without early stopping and dropout, ``random_state``. Candidates that differ in anything
+    ``task_weights``, ``class_weight`` and ``random_state``. Candidates that differ in anything
     else, such as the sharing strategy, widths or batch size, go to different stacks. An ensemble (``n_members``)
     counts as so many members.
 

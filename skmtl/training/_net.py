@@ -136,7 +136,6 @@ class MultiTaskNet(NeuralNet):
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
-        self.diverged_ = {}
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
@@ -474,9 +473,9 @@ class MultiTaskNet(NeuralNet):
             return self._average(self.module_(batch[0]))
 
     def _average(self, raw: Tensor) -> Tensor:
-        """Return what the members that have not diverged say on average: (batch, n_outputs)."""
+        """Return what the members at work that have not diverged say on average: (batch, n_outputs)."""
         if self.diverged_:
-            raw = raw[[m for m in range(len(raw)) if m not in self.diverged_]]
+            raw = raw[[k for k, m in enumerate(self.active.tolist()) if m not in self.diverged_]]
         return self.criterion_.average(raw)
 
     def predict(self, X):
