@@ -46,8 +46,11 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
+        self._lr = None
         largest = max((math.prod(region.shape) for region in self.tied), default=0)
-        self._scratch = self._p.new_empty(2, largest)  # for the proximal step
+        scratch = self._p.new_empty(2, largest).unbind()
+        self._towers = [[region.view(flat) for flat in (self._p, self._g)] for region in self.tied]
+        self._scratch = [[flat[: t.numel()].view(t.shape) for flat in scratch] for t, _ in self._towers]
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
@@ -81,17 +84,16 @@ class FlatOptimizer(torch.optim.Optimizer):
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
     def _change_lr(self, lr: float) -> None:
-        self._lr = lr
+        self._lr, self._member_lr = lr, self._factor * lr
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
-        lr = self._factor * self._lr
-        for k, region in enumerate(self.tied):
-            metric, scratch = (flat[: math.prod(region.shape)].view(region.shape) for flat in self._scratch)
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True))
-            push = self._push(region).mul_(lr.view(-1, 1, 1))
-            self._metric(region, out=metric)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda * lr, push, common, scratch)
+        strength = self.sharing_lambda * self._member_lr
+        for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
+            common = self._common_metric(k, gradient.sum(1, keepdim=True))
+            push = self._push(k, gradient).mul_(self._member_lr.view(-1, 1, 1))
+            self._metric(k, out=metric)
+            proximal_step_(theta, metric, strength, push, common, scratch)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
@@ -102,13 +104,14 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Step all parameters: those in `_alike` with their multiple of the step size."""
 
     @abstractmethod
-    def _metric(self, region: Region, out: Tensor) -> None:
-        """Write lr H of the last step in a region: in the long run the step was ``-lr g / (lr H)``."""
+    def _metric(self, k: int, out: Tensor) -> None:
+        """Write lr H of the last step in tied region k: in the long run the step was ``-lr g / (lr H)``."""
 
     @abstractmethod
-    def _push(self, region: Region) -> Tensor:
-        """Return H times the last step, summed over the towers of a region: minus their gradients, smoothed as the
-        optimiser smooths them: (member, 1, parameter).
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        """Return H times the last step, summed over the towers of tied region k: (member, 1, parameter).
+
+        It is minus their gradients, (member, task, parameter), smoothed as the optimiser smooths them.
         """
 
     @abstractmethod
@@ -143,7 +146,7 @@ class Adam(FlatOptimizer):
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
-        self._n_steps, self._lr = None, None
+        self._n_steps = self._lr = None
 
     def _change_lr(self, lr: float) -> None:
         super()._change_lr(lr)
@@ -153,6 +156,7 @@ class Adam(FlatOptimizer):
             (lr * factor, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
             for factor, places in self._alike
         ]
+        self._moments = [[region.view(state[name]) for name in ("exp_avg", "exp_avg_sq")] for region in self.tied]
 
     def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
         state = self.state[self.buffer.data]
@@ -170,16 +174,17 @@ class Adam(FlatOptimizer):
             for place in places:
                 p[place].add_(direction[place], alpha=-lr * factor / (1 - self.beta1**self._n_steps))
 
-    def _metric(self, region: Region, out: Tensor) -> None:
-        self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]), out)
+    def _metric(self, k: int, out: Tensor) -> None:
+        self._scale(self._moments[k][1], out)
 
-    def _push(self, region: Region) -> Tensor:
-        m = region.view(self.state[self.buffer.data]["exp_avg"])
-        return m.sum(1, keepdim=True).mul_(-1 / (1 - self.beta1**self._n_steps))
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        return self._moments[k][0].sum(1, keepdim=True).mul_(-1 / (1 - self.beta1**self._n_steps))
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
-        v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
-        return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+        state, name = self.state[self.buffer.data], f"common_exp_avg_sq_{k}"
+        if name not in state:
+            state[name] = torch.zeros_like(gradient)
+        return self._scale(state[name].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
 
     def _scale(self, v: Tensor, out: Tensor | None = None) -> Tensor:
         """Return sqrt(v / (1 - beta2^t)) + eps."""
@@ -220,12 +225,12 @@ class SGD(FlatOptimizer):
             for place in places:
                 p[place].add_(g[place], alpha=-lr * factor).add_(velocity[place], alpha=-lr * factor * self.momentum)
 
-    def _metric(self, region: Region, out: Tensor) -> None:
+    def _metric(self, k: int, out: Tensor) -> None:
         out.fill_(1 - self.momentum)
 
-    def _push(self, region: Region) -> Tensor:
-        g, velocity = (region.view(t) for t in (self._g, self.state[self.buffer.data]["momentum_buffer"]))
-        return torch.add(g.sum(1, True), velocity.sum(1, True), alpha=self.momentum).mul_(self.momentum - 1)
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        velocity = self.tied[k].view(self.state[self.buffer.data]["momentum_buffer"])
+        return torch.add(gradient.sum(1, True), velocity.sum(1, True), alpha=self.momentum).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)
