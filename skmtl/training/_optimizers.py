@@ -90,8 +90,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
         strength = self.sharing_lambda * self._member_lr
         for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
-            common = self._common_metric(k, gradient.sum(1, keepdim=True))
-            push = self._push(k, gradient).mul_(self._member_lr.view(-1, 1, 1))
+            gradient = gradient.sum(1, keepdim=True)
+            common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(self._member_lr.view(-1, 1, 1))
             self._metric(k, out=metric)
             proximal_step_(theta, metric, strength, push, common, scratch)
 
@@ -111,7 +111,7 @@ class FlatOptimizer(torch.optim.Optimizer):
     def _push(self, k: int, gradient: Tensor) -> Tensor:
         """Return H times the last step, summed over the towers of tied region k: (member, 1, parameter).
 
-        It is minus their gradients, (member, task, parameter), smoothed as the optimiser smooths them.
+        It is minus the sum of their gradients, (member, 1, parameter), smoothed as the optimiser smooths them.
         """
 
     @abstractmethod
@@ -178,17 +178,23 @@ class Adam(FlatOptimizer):
         self._scale(self._moments[k][1], out)
 
     def _push(self, k: int, gradient: Tensor) -> Tensor:
-        return self._moments[k][0].sum(1, keepdim=True).mul_(-1 / (1 - self.beta1**self._n_steps))
+        moment = self._common(f"common_exp_avg_{k}", gradient).lerp_(gradient, 1 - self.beta1)
+        return moment * (-1 / (1 - self.beta1**self._n_steps))
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
-        state, name = self.state[self.buffer.data], f"common_exp_avg_sq_{k}"
+        moment = self._common(f"common_exp_avg_sq_{k}", gradient)
+        return self._scale(moment.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+
+    def _common(self, name: str, like: Tensor) -> Tensor:
+        """Return a moment of the summed gradients of a tied region: (member, 1, parameter)."""
+        state = self.state[self.buffer.data]
         if name not in state:
-            state[name] = torch.zeros_like(gradient)
-        return self._scale(state[name].mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+            state[name] = torch.zeros_like(like)
+        return state[name]
 
     def _scale(self, v: Tensor, out: Tensor | None = None) -> Tensor:
         """Return sqrt(v / (1 - beta2^t)) + eps."""
-        root = torch.sqrt(v, out=out)
+        root = torch.rsqrt(v, out=out).reciprocal_()  # torch.sqrt takes longer than both of them
         return torch.add(self._eps, root, alpha=1 / math.sqrt(1 - self.beta2**self._n_steps), out=root)
 
 
@@ -229,8 +235,8 @@ class SGD(FlatOptimizer):
         out.fill_(1 - self.momentum)
 
     def _push(self, k: int, gradient: Tensor) -> Tensor:
-        velocity = self.tied[k].view(self.state[self.buffer.data]["momentum_buffer"])
-        return torch.add(gradient.sum(1, True), velocity.sum(1, True), alpha=self.momentum).mul_(self.momentum - 1)
+        velocity = self.tied[k].view(self.state[self.buffer.data]["momentum_buffer"]).sum(1, keepdim=True)
+        return torch.add(gradient, velocity, alpha=self.momentum).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)
