@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,6 +46,10 @@ class Binary(Task):
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)
 
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the log odds of the mean probability."""
+        return F.logsigmoid(raw).logsumexp(0) - F.logsigmoid(-raw).logsumexp(0)
+
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., batch, 2, task) probabilities that sum to one over the classes."""
         logit = raw.squeeze(-2)
@@ -73,6 +78,9 @@ class Multiclass(Task):
         unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_classes)[None, :]
         self._unused = unused if bool(unused.any()) else None  # (width, task)
 
+    def __repr__(self) -> str:
+        return f"Multiclass({list(self.n_classes)})"
+
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self._mask(raw).log_softmax(-2)
         return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
@@ -86,6 +94,10 @@ class Multiclass(Task):
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)
+
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the logarithms of the mean probabilities."""
+        return self._mask(raw).log_softmax(-2).logsumexp(0) - math.log(len(raw))
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., batch, width, task) probabilities; classes that a task lacks have probability 0."""

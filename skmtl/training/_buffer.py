@@ -69,6 +69,22 @@ class FlatBuffer:
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
+    @property
+    def n_members(self) -> int:
+        """Number of members whose parameters lie here."""
+        return self._all_regions()[0].shape[0]
+
+    def rows(self, flat: Tensor) -> Tensor:
+        """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
+        return torch.cat([region.view(flat).flatten(1) for region in self._all_regions()], dim=1)
+
+    def fill(self, flat: Tensor, rows: Tensor) -> Tensor:
+        """Lay rows out flat again: the inverse of `rows`."""
+        sizes = [math.prod(region.shape[1:]) for region in self._all_regions()]
+        for region, part in zip(self._all_regions(), rows.split(sizes, dim=1), strict=True):
+            region.view(flat).copy_(part.view(region.shape))
+        return flat
+
     def places(self, members: list[int]) -> list[slice]:
         """Return where the parameters of some members lie: slices of the flat buffer, as few as can be."""
         found: list[slice] = []

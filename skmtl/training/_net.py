@@ -6,7 +6,7 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from skorch import NeuralNet
@@ -18,6 +18,7 @@ from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._optimizers import FlatOptimizer
+from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
 
@@ -47,9 +48,20 @@ class Members:
         return len(self.seeds)
 
     @property
-    def share_batches(self) -> bool:
-        """Whether all members see the same batches."""
-        return len(set(self.seeds)) == 1
+    def distinct_seeds(self) -> list[int]:
+        """The seeds without repetition."""
+        return list(dict.fromkeys(self.seeds))
+
+    @property
+    def seed_owners(self) -> Tensor | None:
+        """Place among the distinct seeds of each member's seed, (member,); None where there is but one."""
+        place = {seed: k for k, seed in enumerate(self.distinct_seeds)}
+        return None if len(place) == 1 else torch.tensor([place[seed] for seed in self.seeds])
+
+    def take(self, index: Tensor) -> Members:
+        """Return some members."""
+        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, seeds=tuple(self.seeds[m] for m in index.tolist()), **tensors)
 
 
 def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...]) -> MultiTaskNetwork:
@@ -64,7 +76,11 @@ def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...])
 
 
 class DivergedError(ValueError):
-    """The loss of every member is no longer finite."""
+    """The loss of every member is no longer finite; `reasons` says what happened to each."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
 
 
 class StopTraining(KeyboardInterrupt):
@@ -84,14 +100,17 @@ class MultiTaskNet(NeuralNet):
         How task losses become one update.
     task_names : list of str
         In the network's task order, for error messages.
+    schedule : callable
+        From the share of the epochs that are over, in [0, 1), to what multiplies the step sizes.
     **kwargs
         As for `skorch.NeuralNet`.
     """
 
-    def __init__(self, module, criterion, members, weighting, task_names=(), **kwargs):
+    def __init__(self, module, criterion, members, weighting, task_names=(), schedule=SCHEDULES["constant"], **kwargs):
         super().__init__(module, criterion, **kwargs)
         self.members = members
         self.weighting = weighting
+        self.schedule = schedule
         self.task_names = task_names
 
     # ---- set up -------------------------------------------------------------------------------------------------
@@ -107,14 +126,22 @@ class MultiTaskNet(NeuralNet):
     def initialize_module(self):
         """Build the network, move it to its device and lay its parameters out flat."""
         super().initialize_module()
+        self._all = self.members
+        self.active = torch.arange(len(self.members))
+        self._left: dict[int, dict[str, Tensor]] = {}
+        self._masks = {s: torch.Generator(self.device).manual_seed(s) for s in self.members.distinct_seeds}
+        self._lay_out()
+        return self
+
+    def _lay_out(self) -> None:
+        """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
+        self.diverged_ = {}
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
-        generator = torch.Generator(self.device).manual_seed(self.members.seeds[0])
         for module in self.module_.modules():
             if isinstance(module, DenseStack) and module.keep is not None:
-                module.set_dropout(self.members.dropout, generator)
-        return self
+                module.set_dropout(self.members.dropout, [self._masks[seed] for seed in self.members.seeds])
 
     def initialize_optimizer(self, triggered_directly=None):
         """Create a flat optimiser, or a user's torch optimiser over the same parameters."""
@@ -125,11 +152,26 @@ class MultiTaskNet(NeuralNet):
             return self
         return super().initialize_optimizer(triggered_directly)
 
+    def initialize_history(self):
+        """Begin an empty history."""
+        self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
+        self.train_totals_, self.valid_totals_ = [], []  # per epoch: (member,), what "train_loss" is of one member
+        self.diverged_: dict[int, str] = {}  # member -> what happened
+        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
+        return super().initialize_history()
+
     def get_iterator(self, dataset, training=False):
         """Return the batches of an epoch; validation reads the rows in order."""
-        if training:
-            return Batches(dataset, self.batch_size, **self.get_params_for("iterator_train"))
-        return Batches(dataset, PREDICTION_ROWS)
+        if dataset.rows is not None and dataset.rows.ndim == 2:
+            dataset = dataset.of_members(self.active)
+        if not training:
+            batches = Batches(dataset, PREDICTION_ROWS)
+        else:
+            owners = self._all.seed_owners
+            owners = None if owners is None else owners[self.active]
+            batches = Batches(dataset, self.batch_size, owners=owners, **self.get_params_for("iterator_train"))
+        self._iterators.append(batches)
+        return batches
 
     def get_dataset(self, X, y=None):
         """Wrap bare features for prediction; training passes a `TensorData`."""
@@ -150,9 +192,58 @@ class MultiTaskNet(NeuralNet):
         """Return a copy of all parameters."""
         return self._buffer.data.detach().clone()
 
+    def weights_by_member(self, weights: Tensor | None = None) -> Tensor:
+        """Return the parameters, or a copy that `weights` gave, as (member, parameter)."""
+        return self._buffer.rows(self._buffer.data.detach() if weights is None else weights)
+
+    def weights_from(self, rows: Tensor) -> Tensor:
+        """Return what `weights` would, from (member, parameter)."""
+        return self._buffer.fill(self.weights(), rows)
+
     def restore(self, weights: Tensor) -> None:
         """Set all parameters to a copy that `weights` gave."""
         self._buffer.data.detach().copy_(weights)
+
+    # ---- members that leave -------------------------------------------------------------------------------------
+
+    def keep_members(self, index: Tensor) -> None:
+        """Go on with some of the members at work; the others wait, as they are now, for `reunite`."""
+        states = self._member_states()
+        for k in sorted(set(range(len(self.members))) - set(index.tolist())):
+            self._left[int(self.active[k])] = {name: rows[k : k + 1] for name, rows in states.items()}
+        self.active = self.active[index]
+        for batches in self._iterators:
+            batches.keep(index)
+        self._make_stack(self.members.take(index), {name: rows[index] for name, rows in states.items()})
+
+    def forget_left(self) -> None:
+        """Let those who left go for good."""
+        self._left = {}
+
+    def reunite(self) -> None:
+        """Make the network one of all members again."""
+        if not self._left:
+            return
+        states = self._member_states()
+        present = {int(m): {name: rows[k : k + 1] for name, rows in states.items()} for k, m in enumerate(self.active)}
+        everyone = [{**self._left, **present}[m] for m in range(len(self._all))]
+        self._make_stack(self._all, {name: torch.cat([state[name] for state in everyone]) for name in states})
+        self._left, self.active = {}, torch.arange(len(self._all))
+
+    def _member_states(self) -> dict[str, Tensor]:
+        """Return the weights and the optimiser's states by member: (member, k) each."""
+        return {"weights": self._buffer.rows(self._buffer.data.detach()), **self.optimizer_.state_by_member()}
+
+    def _make_stack(self, members: Members, states: dict[str, Tensor]) -> None:
+        """Build network, buffer and optimiser for other members, with these states."""
+        was_training, optimizer = self.module_.training, self.optimizer_
+        self.members = members
+        self.module_ = self.module__plan.build_blank(len(members)).to(self._buffer.data.dtype)
+        self._lay_out()
+        self._set_training(was_training)
+        self._buffer.fill(self._buffer.data.detach(), states["weights"])
+        self.initialize_optimizer()
+        self.optimizer_.take_over(optimizer, states)
 
     # ---- one epoch ----------------------------------------------------------------------------------------------
 
@@ -161,15 +252,14 @@ class MultiTaskNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.interrupted_, self._epoch_ending = False, False
-        self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
-        self.diverged_: dict[int, str] = {}  # member -> what happened
-        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
+        self._iterators: list[Batches] = []
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
         except KeyboardInterrupt:
             self.interrupted_ = not self._epoch_ending
         self.notify("on_train_end", X=X, y=y)
+        self.reunite()
         return self
 
     def fit(self, X, y=None, **fit_params):
@@ -187,8 +277,21 @@ class MultiTaskNet(NeuralNet):
         if iterator is None:
             return
         self._set_training(training)
+        if training:
+            self._set_pace(len(self.train_losses_) / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
+
+    def _set_pace(self, progress: float) -> None:
+        """Multiply the step sizes by what the schedule says; what a callback makes of them stays theirs."""
+        factor = self.schedule(progress)
+        if isinstance(self.optimizer_, FlatOptimizer):
+            self.optimizer_.schedule = factor
+            return
+        before = 1.0 if progress == 0 else self._pace
+        for group in self.optimizer_.param_groups:
+            group["lr"] *= factor / before
+        self._pace = factor
 
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
@@ -217,7 +320,7 @@ class MultiTaskNet(NeuralNet):
             self._gradient(batch, losses)
             self.optimizer_.step()
         else:
-            self.optimizer_.step(lambda: self._gradient(batch, losses) and self._total(losses))
+            self.optimizer_.step(lambda: self._gradient(batch, losses) and self._totals(losses).sum())
 
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
@@ -230,9 +333,14 @@ class MultiTaskNet(NeuralNet):
         return kept
 
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
-        """Do `_step` and call skorch's hooks around its parts."""
+        """Do `_step` and call skorch's hooks around its parts.
+
+        Where members have batches of their own, callbacks see all of their rows as one batch.
+        """
         x, y, weight = batch
         shown = (x, mark_missing(y, weight))
+        if x.ndim == 3:
+            shown = tuple(part.flatten(0, 1) for part in shown)
         for hook in hooks.batch_begin:
             hook(self, batch=shown, training=True)
         raw = None
@@ -242,13 +350,19 @@ class MultiTaskNet(NeuralNet):
             raw = self._gradient(batch, losses, keep_raw=True)
             for hook in hooks.grad_computed:
                 hook(self, named_parameters=self.module_.named_parameters(), batch=shown, training=True)
-            return self._total(losses)
+            return self._totals(losses).sum()
 
         self.optimizer_.step(closure)
-        loss = self._total(losses)
+        loss = self._mean(self._totals(losses))
         self.history.record_batch("train_loss", loss.item())
         for hook in hooks.batch_end:
-            hook(self, batch=shown, training=True, loss=loss, y_pred=raw[0])
+            hook(
+                self,
+                batch=shown,
+                training=True,
+                loss=loss,
+                y_pred=raw.flatten(0, 1) if x.ndim == 3 else self._average(raw),
+            )
 
     @torch.inference_mode()
     def _valid_epoch(self, batches: Batches) -> None:
@@ -264,11 +378,12 @@ class MultiTaskNet(NeuralNet):
             loss_sum = loss_sum + (pointwise if weight is None else pointwise * weight).sum(-2)
             total = total + _label_weight((x, y, weight))
             for hook in hooks.batch_end:
-                hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=raw[0])
+                hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
         losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
-        self.valid_losses_.append(losses.cpu().numpy())
-        self.valid_loss_ = (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
-        row = {"valid_loss": float(self._total(losses)), "valid_batch_size": len(batches.dataset)}
+        self.valid_losses_.append(self._of_all(losses).cpu().numpy())
+        self.valid_loss_ = self._totals(losses)
+        self.valid_totals_.append(self._of_all(self.valid_loss_).cpu().numpy())
+        row = {"valid_loss": float(self._mean(self.valid_loss_)), "valid_batch_size": len(batches.dataset)}
         self.history[-1]["batches"].append(row)
 
     # ---- losses -------------------------------------------------------------------------------------------------
@@ -278,19 +393,40 @@ class MultiTaskNet(NeuralNet):
 
     def _weigh(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step: fixed times adaptive."""
-        adaptive = self.weighting.weights(losses)
+        adaptive = self.weighting.weights(self._of_all(losses, 0.0))
+        if adaptive is not None and len(self.active) < len(self._all):
+            adaptive = adaptive[self.active]
         if adaptive is None or self.members.task_weights is None:
             return self.members.task_weights if adaptive is None else adaptive
         return adaptive * self.members.task_weights
 
-    def _total(self, losses: Tensor) -> Tensor:
-        """Return the fixed-weight sum of task losses over members and tasks: (..., member, task) -> (...)."""
-        return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum((-2, -1))
+    def _totals(self, losses: Tensor) -> Tensor:
+        """Return the fixed-weight sum of each member's task losses: (..., member, task) -> (..., member)."""
+        return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
+
+    def _mean(self, totals: Tensor) -> Tensor:
+        """Return the mean over the members that have neither stopped nor diverged: (..., member) -> (...)."""
+        running = self._running()
+        return (totals if len(running) == len(self.members) else totals[..., running]).mean(-1)
+
+    def _running(self) -> list[int]:
+        """Return the members that have neither stopped nor diverged; all of them once there is none left."""
+        ended = self.diverged_.keys() | self.last_epochs_.keys()
+        return [k for k, m in enumerate(self.active.tolist()) if m not in ended] or list(range(len(self.members)))
+
+    def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
+        """Return losses (member, ...) with a row for each member, also for those who have left."""
+        if len(self.active) == len(self._all):
+            return losses
+        everyone = losses.new_full((len(self._all), *losses.shape[1:]), fill)
+        everyone[self.active] = losses
+        return everyone
 
     def _penalty(self) -> Tensor:
         """Return lambda times the penalty of each member: (member,)."""
         data = self._buffer.data.detach()
-        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in self._tied]
+        tied = self._tied if bool((self.members.sharing_lambda > 0).any()) else []
+        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in tied]
         return sum(terms, torch.zeros_like(self.members.sharing_lambda))
 
     def _add_penalty_gradient(self) -> None:
@@ -301,36 +437,47 @@ class MultiTaskNet(NeuralNet):
     def _record_train_losses(self, losses: Tensor, totals: list[Tensor | float]) -> None:
         """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
         self._check_finite(losses)
-        penalty = float(self._penalty().sum()) if bool((self.members.sharing_lambda > 0).any()) else 0.0
+        by_member, penalty = self._totals(losses), self._penalty()
         rows = self.history[-1]["batches"]
-        for row, loss in zip(rows, self._total(losses).tolist(), strict=True):
-            row["train_loss"] = loss + penalty
+        for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
+            row["train_loss"] = loss + float(self._mean(penalty))
+        sizes = [row["train_batch_size"] for row in rows]
+        share = torch.tensor(sizes, dtype=losses.dtype, device=losses.device) / sum(sizes)
+        self.train_totals_.append(self._of_all(share @ by_member + penalty).cpu().numpy())
         share = _stack_totals(totals, losses)
-        self.train_losses_.append(((losses * share).sum(0) / share.sum(0)).cpu().numpy())
+        self.train_losses_.append(self._of_all((losses * share).sum(0) / share.sum(0)).cpu().numpy())
 
     def _check_finite(self, losses: Tensor) -> None:
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
         finite = torch.isfinite(losses)
-        for m in (~finite.all(2).all(0)).nonzero().flatten().tolist():
+        fallen = (~finite.all(2).all(0)).nonzero().flatten().tolist()
+        for k in fallen:
+            m = int(self.active[k])
             if m in self.diverged_ or m in self.last_epochs_:
                 continue
-            step, task = (~finite[:, m]).nonzero()[0].tolist()
+            step, task = (~finite[:, k]).nonzero()[0].tolist()
             self.diverged_[m] = (
                 f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
-                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[m]):g}), "
+                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[k]):g}), "
                 f"standardised features, or gradient clipping with "
                 f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
             )
-        if len(self.diverged_) == len(self.members):
-            raise DivergedError(next(iter(self.diverged_.values())))
+        if not self._left and all(m in self.diverged_ for m in self.active.tolist()):
+            raise DivergedError(self.diverged_)
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
     def evaluation_step(self, batch, training=False):
-        """Return raw outputs (batch, n_outputs)."""
+        """Return raw outputs (batch, n_outputs), the average over members."""
         self._set_training(training)
         with torch.set_grad_enabled(training):
-            return self.module_(batch[0])[0]
+            return self._average(self.module_(batch[0]))
+
+    def _average(self, raw: Tensor) -> Tensor:
+        """Return what the members that have not diverged say on average: (batch, n_outputs)."""
+        if self.diverged_:
+            raw = raw[[m for m in range(len(raw)) if m not in self.diverged_]]
+        return self.criterion_.average(raw)
 
     def predict(self, X):
         """Return encoded predictions (n_samples, task): class codes, or standardised values."""

@@ -33,11 +33,12 @@ class FlatOptimizer(torch.optim.Optimizer):
     def __init__(self, buffer: FlatBuffer, lr: float, weight_decay: float | Tensor) -> None:
         self.buffer = buffer
         self._p, self._g = buffer.data.detach(), buffer.data.grad
+        self.schedule = 1.0  # multiplies every step size; set by the epoch
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = self._p.new_ones(1)  # multiple of the step size, (member,) or one for all
         self._alike = [(1.0, [slice(0, len(self._p))])]  # each multiple, and where the parameters that have it lie
-        self._lr: float | None = None  # what the tensors that depend on the step size were computed for
+        self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
         super().__init__([buffer.data], {"lr": lr})
@@ -46,7 +47,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
-        self._lr = None
+        self._pace = None
         largest = max((math.prod(region.shape) for region in self.tied), default=0)
         scratch = self._p.new_empty(2, largest).unbind()
         self._towers = [[region.view(flat) for flat in (self._p, self._g)] for region in self.tied]
@@ -58,7 +59,25 @@ class FlatOptimizer(torch.optim.Optimizer):
         for m, factor in enumerate(lr_factor.tolist()):
             members.setdefault(factor, []).append(m)
         self._alike = [(factor, self.buffer.places(who)) for factor, who in members.items()]
-        self._factor, self._lr = lr_factor, None
+        self._factor, self._pace = lr_factor, None
+
+    def state_by_member(self) -> dict[str, Tensor]:
+        """Return each state that members have for themselves, (member, k), copied; not the common step count."""
+        flat = self._p.shape
+        own = {name: value for name, value in self.state[self.buffer.data].items() if value.ndim}
+        return {name: self.buffer.rows(v) if v.shape == flat else v.flatten(1).clone() for name, v in own.items()}
+
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        """Go on with the step size and step count of another optimiser, and with these states of members."""
+        self.param_groups[0]["lr"] = earlier.param_groups[0]["lr"]
+        own = self.state[self.buffer.data]
+        for name, value in earlier.state[earlier.buffer.data].items():
+            if not value.ndim:
+                own[name] = value.clone()
+            elif value.shape == earlier._p.shape:
+                own[name] = self.buffer.fill(torch.zeros_like(self._p), states[name])
+            else:
+                own[name] = states[name].view(-1, *value.shape[1:])
 
     def add_param_group(self, param_group):
         """Add the one group there is."""
@@ -71,27 +90,30 @@ class FlatOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
-        lr = self.param_groups[0]["lr"]
-        if lr != self._lr:
-            self._change_lr(lr)
+        pace = self.param_groups[0]["lr"], self.schedule
+        if pace != self._pace:
+            self._change_pace(*pace)
         if self._decay is not None:
             self._shrink(self._p, self._g)
-        self._update(self._p, self._g, lr)
-        if self.tied and lr > 0:
+        self._update(self._p, self._g)
+        if self.tied and pace[0] > 0:
             self._pull_together()
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
-    def _change_lr(self, lr: float) -> None:
-        self._lr, self._member_lr = lr, self._factor * lr
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        """Compute what depends on the step sizes."""
+        self._pace = lr, schedule
+        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
+        self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
-        strength = self.sharing_lambda * self._member_lr
+        strength, lr = self.sharing_lambda * self._lr, self._lr.view(-1, 1, 1)
         for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
             gradient = gradient.sum(1, keepdim=True)
-            common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(self._member_lr.view(-1, 1, 1))
+            common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(lr)
             self._metric(k, out=metric)
             proximal_step_(theta, metric, strength, push, common, scratch)
 
@@ -100,8 +122,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         g.addcmul_(p, self._decay)
 
     @abstractmethod
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
-        """Step all parameters: those in `_alike` with their multiple of the step size."""
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        """Step all parameters: each place in `_sizes` with its step size."""
 
     @abstractmethod
     def _metric(self, k: int, out: Tensor) -> None:
@@ -146,19 +168,23 @@ class Adam(FlatOptimizer):
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
-        self._n_steps = self._lr = None
+        self._n_steps = self._pace = None
 
-    def _change_lr(self, lr: float) -> None:
-        super()._change_lr(lr)
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        super().take_over(earlier, states)
+        self._n_steps = self._pace = None
+
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        super()._change_pace(lr, schedule)
         state = self.state[self.buffer.data]
         tensors = (self._p, self._g, state["exp_avg"], state["exp_avg_sq"])
         self._calls = [
-            (lr * factor, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
-            for factor, places in self._alike
+            (size, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
+            for size, places in self._sizes
         ]
         self._moments = [[region.view(state[name]) for name in ("exp_avg", "exp_avg_sq")] for region in self.tied]
 
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+    def _update(self, p: Tensor, g: Tensor) -> None:
         state = self.state[self.buffer.data]
         self._n_steps = (int(state["step"]) if self._n_steps is None else self._n_steps) + 1
         state["step"].fill_(self._n_steps)
@@ -170,9 +196,9 @@ class Adam(FlatOptimizer):
         m.lerp_(g, 1 - self.beta1)
         v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
         direction = self._scale(v).reciprocal_().mul_(m)
-        for factor, places in self._alike:
+        for size, places in self._sizes:
             for place in places:
-                p[place].add_(direction[place], alpha=-lr * factor / (1 - self.beta1**self._n_steps))
+                p[place].add_(direction[place], alpha=-size / (1 - self.beta1**self._n_steps))
 
     def _metric(self, k: int, out: Tensor) -> None:
         self._scale(self._moments[k][1], out)
@@ -206,10 +232,10 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _change_lr(self, lr: float) -> None:
-        super()._change_lr(lr)
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        super()._change_pace(lr, schedule)
         if self._decay is not None:
-            self._kept = 1.0 - self._decay * self.buffer.spread(self._factor * lr)
+            self._kept = 1.0 - self._decay * self.buffer.spread(self._lr)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         p.mul_(self._kept)
@@ -224,12 +250,12 @@ class SGD(FlatOptimizer):
         super().__init__(buffer, lr, weight_decay)
         self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+    def _update(self, p: Tensor, g: Tensor) -> None:
         velocity = self.state[self.buffer.data]["momentum_buffer"]
         velocity.mul_(self.momentum).add_(g)
-        for factor, places in self._alike:
+        for size, places in self._sizes:
             for place in places:
-                p[place].add_(g[place], alpha=-lr * factor).add_(velocity[place], alpha=-lr * factor * self.momentum)
+                p[place].add_(g[place], alpha=-size).add_(velocity[place], alpha=-size * self.momentum)
 
     def _metric(self, k: int, out: Tensor) -> None:
         out.fill_(1 - self.momentum)

@@ -33,6 +33,7 @@ def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0):
         task_names=[str(t) for t in range(n_tasks)],
         weighting=EqualWeighting(),
         optimizer="adam",
+        lr_schedule="constant",
         batch_size=BATCH,
         max_epochs=1,
         patience=None,
