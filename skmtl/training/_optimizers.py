@@ -47,8 +47,11 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
+        self._pace = None
         largest = max((math.prod(region.shape) for region in self.tied), default=0)
-        self._scratch = self._p.new_empty(2, largest)  # for the proximal step
+        scratch = self._p.new_empty(2, largest).unbind()
+        self._towers = [[region.view(flat) for flat in (self._p, self._g)] for region in self.tied]
+        self._scratch = [[flat[: t.numel()].view(t.shape) for flat in scratch] for t, _ in self._towers]
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
@@ -107,13 +110,12 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
-        lr = self._lr
-        for k, region in enumerate(self.tied):
-            metric, scratch = (flat[: math.prod(region.shape)].view(region.shape) for flat in self._scratch)
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True))
-            push = self._push(region).mul_(lr.view(-1, 1, 1))
-            self._metric(region, out=metric)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda * lr, push, common, scratch)
+        strength, lr = self.sharing_lambda * self._lr, self._lr.view(-1, 1, 1)
+        for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
+            gradient = gradient.sum(1, keepdim=True)
+            common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(lr)
+            self._metric(k, out=metric)
+            proximal_step_(theta, metric, strength, push, common, scratch)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
@@ -124,13 +126,14 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Step all parameters: each place in `_sizes` with its step size."""
 
     @abstractmethod
-    def _metric(self, region: Region, out: Tensor) -> None:
-        """Write lr H of the last step in a region: in the long run the step was ``-lr g / (lr H)``."""
+    def _metric(self, k: int, out: Tensor) -> None:
+        """Write lr H of the last step in tied region k: in the long run the step was ``-lr g / (lr H)``."""
 
     @abstractmethod
-    def _push(self, region: Region) -> Tensor:
-        """Return H times the last step, summed over the towers of a region: minus their gradients, smoothed as the
-        optimiser smooths them: (member, 1, parameter).
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        """Return H times the last step, summed over the towers of tied region k: (member, 1, parameter).
+
+        It is minus the sum of their gradients, (member, 1, parameter), smoothed as the optimiser smooths them.
         """
 
     @abstractmethod
@@ -165,11 +168,11 @@ class Adam(FlatOptimizer):
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
-        self._n_steps, self._pace = None, None
+        self._n_steps = self._pace = None
 
     def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
         super().take_over(earlier, states)
-        self._n_steps, self._pace = None, None
+        self._n_steps = self._pace = None
 
     def _change_pace(self, lr: float, schedule: float) -> None:
         super()._change_pace(lr, schedule)
@@ -179,6 +182,7 @@ class Adam(FlatOptimizer):
             (size, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
             for size, places in self._sizes
         ]
+        self._moments = [[region.view(state[name]) for name in ("exp_avg", "exp_avg_sq")] for region in self.tied]
 
     def _update(self, p: Tensor, g: Tensor) -> None:
         state = self.state[self.buffer.data]
@@ -196,20 +200,27 @@ class Adam(FlatOptimizer):
             for place in places:
                 p[place].add_(direction[place], alpha=-size / (1 - self.beta1**self._n_steps))
 
-    def _metric(self, region: Region, out: Tensor) -> None:
-        self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]), out)
+    def _metric(self, k: int, out: Tensor) -> None:
+        self._scale(self._moments[k][1], out)
 
-    def _push(self, region: Region) -> Tensor:
-        m = region.view(self.state[self.buffer.data]["exp_avg"])
-        return m.sum(1, keepdim=True).mul_(-1 / (1 - self.beta1**self._n_steps))
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        moment = self._common(f"common_exp_avg_{k}", gradient).lerp_(gradient, 1 - self.beta1)
+        return moment * (-1 / (1 - self.beta1**self._n_steps))
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
-        v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
-        return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+        moment = self._common(f"common_exp_avg_sq_{k}", gradient)
+        return self._scale(moment.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+
+    def _common(self, name: str, like: Tensor) -> Tensor:
+        """Return a moment of the summed gradients of a tied region: (member, 1, parameter)."""
+        state = self.state[self.buffer.data]
+        if name not in state:
+            state[name] = torch.zeros_like(like)
+        return state[name]
 
     def _scale(self, v: Tensor, out: Tensor | None = None) -> Tensor:
         """Return sqrt(v / (1 - beta2^t)) + eps."""
-        root = torch.sqrt(v, out=out)
+        root = torch.rsqrt(v, out=out).reciprocal_()  # torch.sqrt takes longer than both of them
         return torch.add(self._eps, root, alpha=1 / math.sqrt(1 - self.beta2**self._n_steps), out=root)
 
 
@@ -246,12 +257,12 @@ class SGD(FlatOptimizer):
             for place in places:
                 p[place].add_(g[place], alpha=-size).add_(velocity[place], alpha=-size * self.momentum)
 
-    def _metric(self, region: Region, out: Tensor) -> None:
+    def _metric(self, k: int, out: Tensor) -> None:
         out.fill_(1 - self.momentum)
 
-    def _push(self, region: Region) -> Tensor:
-        g, velocity = (region.view(t) for t in (self._g, self.state[self.buffer.data]["momentum_buffer"]))
-        return torch.add(g.sum(1, True), velocity.sum(1, True), alpha=self.momentum).mul_(self.momentum - 1)
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        velocity = self.tied[k].view(self.state[self.buffer.data]["momentum_buffer"]).sum(1, keepdim=True)
+        return torch.add(gradient, velocity, alpha=self.momentum).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)
