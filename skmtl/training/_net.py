@@ -82,6 +82,9 @@ class DivergedError(ValueError):
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
 
+    def __reduce__(self):
+        return DivergedError, (self.reasons,)  # an error that cannot be read back lets other processes wait for ever
+
 
 class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
