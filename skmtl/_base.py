@@ -152,7 +152,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             plan=self._plan,
             dtype=self._torch_dtype,
             device=self._torch_device(),
-            members=_members(estimators, earlier),
+            members=_members(self, estimators, earlier),
             task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
             optimizer=self.optimizer,
@@ -436,8 +436,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            with torch.random.fork_rng(devices=[]):
-                network = self._plan.build().to(self._torch_dtype)
+            network = self._plan.build_blank().to(self._torch_dtype)
             network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
             self.network_ = network.eval()
 
@@ -479,9 +478,8 @@ def _all_or_nothing(estimator):
         raise
 
 
-def _members(estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
-    """Return what each of these estimators, fitted side by side, has for itself; the first has read the targets."""
-    first = estimators[0]
+def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
+    """Return what each of these estimators, fitted side by side, has for itself; `first` has read the targets."""
     place = {"dtype": first._torch_dtype, "device": first._torch_device()}
     seeds = [int(check_random_state(e.random_state).randint(2**31 - 1)) for e in estimators]
     weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]

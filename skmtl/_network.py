@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -9,10 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape
+from skmtl._threads import threads_for
+from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
+
+GLOBAL_GENERATOR = threading.RLock()
+"""Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,11 @@ class NetworkPlan:
         trunk = self.sharing.build(shape)
         return MultiTaskNetwork(trunk, build_heads(trunk, self, n_members))
 
+    def build_blank(self, n_members: int = 1) -> MultiTaskNetwork:
+        """Return a network whose weights are to be overwritten; torch's global generator stays as it was."""
+        with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+            return self.build(n_members)
+
 
 class MultiTaskNetwork(nn.Module):
     """Trunk and heads.
@@ -77,6 +87,7 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.heads = heads
+        self.n_parameters = sum(p.numel() for p in self.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +135,7 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return one network whose members are these networks of one architecture."""
     first = networks[0].heads.stack.bias_0
-    stack = plan.build(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
+    stack = plan.build_blank(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
     stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
     return stack
@@ -132,7 +143,7 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 
 def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
     """Return a copy of one member of a stack, as a network of its own."""
-    alone = plan.build().to(network.heads.stack.bias_0)
+    alone = plan.build_blank().to(network.heads.stack.bias_0)
     alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
     return alone
 
@@ -154,7 +165,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     array of shape (n_samples, ...)
     """
     device = network.device
-    with torch.inference_mode():
+    with threads_for(2.0 * min(len(X), CHUNK) * network.n_parameters), torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
         if len(X) <= CHUNK:
             return function(rows.to(device))[0].cpu().numpy()
@@ -213,15 +224,16 @@ class TaskHeads(nn.Module):
         widest = max(group.kind.width for group in groups)
         shape = (n_members, groups[-1].tasks.stop)
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
+        self._columns, self._outputs = ViewOf(self._to_columns), ViewOf(self._to_tasks)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
 
     def forward_train(self, features: Tensor) -> Tensor:
-        return self._to_columns(self.stack.forward_train(features))
+        return self._columns(self.stack.forward_train(features))
 
     def backward(self, gradient: Tensor) -> Tensor:
-        return self.stack.backward(self._to_tasks(gradient), input_gradient=True)
+        return self.stack.backward(self._outputs(gradient), input_gradient=True)
 
     def similarity(self) -> Tensor:
         """Return the cosine of the heads' parameters: (member, task, task)."""

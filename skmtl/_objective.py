@@ -6,14 +6,14 @@ The mask of missing labels is applied here and nowhere else: a missing label has
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from skmtl.sharing import ViewOf
 from skmtl.tasks import TaskGroup
 
-T = TypeVar("T", Tensor, float)
 Weigh = Callable[[Tensor], Tensor | None]
 
 
@@ -29,6 +29,7 @@ class Objective(nn.Module):
     def __init__(self, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
+        self._places = [_Place(group, len(groups) == 1) for group in groups]
 
     def forward(self, raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the task losses (member, task), differentiable.
@@ -71,38 +72,64 @@ class Objective(nn.Module):
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         coefficient = coefficients(target, weight)
-        gradients = []
-        for g in self.groups:
-            loss, gradient = g.kind.loss_and_gradient(g.view(raw), _pick(target, g))
-            torch.sum(loss.mul_(_pick(coefficient, g)), -2, out=_pick(out, g))
-            gradients.append(gradient)
+        parts = []
+        for place, g in zip(self._places, self.groups, strict=True):
+            loss, gradient = g.kind.loss_and_gradient(place.raw(raw), place.target(target))
+            torch.sum(loss.mul_(place.pick(coefficient)), -2, out=place.pick(out))
+            parts.append(gradient)
         task_weights = weigh(out)
         if task_weights is not None:
             coefficient = coefficient * task_weights.unsqueeze(-2)
-        return self._scale(gradients, coefficient)
-
-    def _scale(self, gradients: list[Tensor], coefficient: Tensor | float) -> Tensor:
-        """Multiply (member, batch, width, task) by (batch, task) and lay the kinds side by side again."""
-        for g, gradient in zip(self.groups, gradients, strict=True):
-            picked = _pick(coefficient, g)
-            gradient.mul_(picked if isinstance(picked, float) else picked.unsqueeze(-2))
-        flat = [gradient.squeeze(-2) if gradient.shape[-2] == 1 else gradient.flatten(-2) for gradient in gradients]
+        for place, gradient in zip(self._places, parts, strict=True):
+            gradient.mul_(place.pick_columns(coefficient))
+        flat = [place.flat(gradient) for place, gradient in zip(self._places, parts, strict=True)]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
 
 
-def coefficients(target: Tensor, weight: Tensor | None) -> Tensor | float:
+class _Place:
+    """Where a kind stands: its parts of what a step computes with, as views that are made once."""
+
+    def __init__(self, group: TaskGroup, is_only: bool) -> None:
+        self._tasks = slice(None) if is_only else group.tasks
+        self._is_only = is_only
+        self.raw = ViewOf(group.view)
+        self.target = ViewOf(self.pick)
+        self.flat = ViewOf(_flatten_columns)
+
+    def pick(self, values: Tensor) -> Tensor:
+        """Return the kind's part of (..., task) values; one number stands for all tasks."""
+        return values if self._is_only or values.ndim == 0 else values[..., self._tasks]
+
+    def pick_columns(self, coefficient: Tensor) -> Tensor:
+        """Return the kind's part of (..., task) as (..., 1, task), for it goes with raw outputs (..., width, task)."""
+        return coefficient if coefficient.ndim == 0 else self.pick(coefficient).unsqueeze(-2)
+
+
+def _flatten_columns(gradient: Tensor) -> Tensor:
+    """Return (..., width, task) as raw columns, class before task."""
+    return gradient.squeeze(-2) if gradient.shape[-2] == 1 else gradient.flatten(-2)
+
+
+def coefficients(target: Tensor, weight: Tensor | None) -> Tensor:
     """Return what multiplies each label's loss so that the sum over the batch is the weighted mean.
 
     A task without a label in the batch gets zeros, never NaN.
     """
     if weight is None:
-        return 1.0 / target.shape[-2]
+        return _share_of_a_row(target.shape[-2], target.dtype, target.device)
     total = weight.sum(-2, keepdim=True)
-    return weight / total.clamp_min(torch.finfo(weight.dtype).tiny)
+    return weight / torch.maximum(total, _smallest(weight.dtype, weight.device))
 
 
-def _pick(values: T, group: TaskGroup) -> T:
-    """Return a kind's part of (..., task) values; a number stands for all tasks."""
-    if isinstance(values, float) or values.shape[-1] == group.kind.n_tasks:
-        return values
-    return values[..., group.tasks]
+@cache
+def _share_of_a_row(n_rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return 1 / n as a tensor: torch turns a Python number into one at every use, which costs more than using it."""
+    with torch.inference_mode(False):
+        return torch.tensor(1.0 / n_rows, dtype=dtype, device=device)
+
+
+@cache
+def _smallest(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return the smallest normal number of a precision as a tensor."""
+    with torch.inference_mode(False):
+        return torch.tensor(torch.finfo(dtype).tiny, dtype=dtype, device=device)

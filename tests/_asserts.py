@@ -23,12 +23,12 @@ def assert_same_outputs(one, other, X, rtol=0.0, atol=0.0):
         np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
 
 
-def assert_same_weights(one, other):
-    """Two fitted models have equal weights to the last bit."""
+def assert_same_weights(one, other, atol=0.0):
+    """Two fitted models have equal weights; to the last bit unless a tolerance is given."""
     ours, theirs = one.network_.state_dict(), other.network_.state_dict()
     assert ours.keys() == theirs.keys()
     for name, weight in ours.items():
-        assert torch.equal(weight, theirs[name]), name
+        np.testing.assert_allclose(weight.numpy(), theirs[name].numpy(), rtol=0.0, atol=atol, err_msg=name)
 
 
 # ---- permuting tasks ----------------------------------------------------------------------------------------------

@@ -1,4 +1,9 @@
-"""The fits and scores of a stacked search: every candidate on every split, as few stacks as can be."""
+"""The fits and scores of a stacked search: every candidate on every split, as few stacks as can be.
+
+`Evaluation.run` is the way: sort the fits into jobs, fit the preprocessing of the stacks, run the jobs, collect the
+results. A job is what one thread or process does at a time; `do_job` and what stands below it need nothing but their
+arguments, so any engine of joblib can run them.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +11,11 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exc
 
+import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.metrics._scorer import _MultimetricScorer
@@ -24,22 +30,36 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.parallel import Parallel, delayed
 
 from skmtl._base import BaseMultiTask
-from skmtl.model_selection._stack import TooLargeError, content_key, fit_stack, stack_key, why_alone
+from skmtl.model_selection._stack import (
+    CHUNK,
+    Table,
+    TooLargeError,
+    content_key,
+    cut_evenly,
+    fit_stack,
+    reading_key,
+    stack_key,
+    why_alone,
+)
 from skmtl.training import threads_for
 
 __all__ = ["Evaluation"]
 
 NOT_REACHED = "The search was interrupted before this fit."
 
+Results = dict[tuple[int, int], dict]
+"""What scikit-learn's `_fit_and_score` returns, by candidate and split."""
+
 
 @dataclass
-class _Fit:
+class Fit:
     """One candidate on one split."""
 
     candidate: int
     split: int
     parameters: dict
     estimator: object
+    preprocessing: tuple = ()  # what fits of one split have in common to share it
     seconds: float = 0.0
     error: str | None = None
 
@@ -50,12 +70,56 @@ class _Fit:
 
 
 @dataclass
-class _Batch:
-    """Fits of one split that share their preprocessing and can be one stack, or one fit that must be alone."""
+class Job:
+    """Fits that are trained side by side, or one that must be alone."""
 
-    split: int
-    fits: list[_Fit] = field(default_factory=list)
+    fits: list[Fit] = field(default_factory=list)
     alone: str | None = None
+    prepared: dict[tuple, Prepared] = field(default_factory=dict)  # by split and preprocessing
+
+
+@dataclass
+class Prepared:
+    """The fitted steps before the last one, and the training rows that they give."""
+
+    steps: list
+    X: object
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all fits have in common.
+
+    Attributes
+    ----------
+    estimator : estimator
+        What candidates are made of.
+    splits : list of (train, test)
+        Positions of rows.
+    scorers : callable
+        A scorer, or scikit-learn's of several metrics.
+    fit_params, score_params : dict
+        Parameters of the estimator's fit and of the scorer.
+    error_score : "raise" or float
+        Score of a fit that fails.
+    return_train_score : bool
+        Whether to score the training rows too.
+    max_bytes : float
+        Bound on the memory of one stack.
+    verbose : int
+        Whether to say why something is fitted one by one.
+    """
+
+    estimator: object
+    splits: Sequence
+    scorers: object
+    fit_params: Mapping
+    score_params: Mapping
+    error_score: object
+    return_train_score: bool
+    max_bytes: float
+    verbose: int
 
 
 class Evaluation:
@@ -81,18 +145,26 @@ class Evaluation:
     """
 
     def __init__(self, search, X, y, splits, scorers, routed) -> None:
-        self.search, self.X, self.y, self.splits, self.scorers = search, X, y, splits, scorers
-        self.fit_params, self.score_params = routed.estimator.fit, routed.scorer.score
-        self.max_bytes = math.inf if search.max_bytes is None else search.max_bytes
+        self.search, self.X, self.y, self.splits = search, X, y, splits
+        self.protocol = Protocol(
+            estimator=search.estimator,
+            splits=splits,
+            scorers=scorers,
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+            error_score=search.error_score,
+            return_train_score=search.return_train_score,
+            max_bytes=math.inf if search.max_bytes is None else search.max_bytes,
+            verbose=search.verbose,
+        )
         self.interrupted = False
-        self._running: set[int] = set()  # batches that threads are at
 
     def run(self, candidates: Sequence[dict]) -> list[dict]:
         """Return one result for each candidate and split, splits innermost."""
-        batches = self._batches(candidates)
+        jobs = self._jobs(candidates)
         if self.search.verbose:
-            self._announce(batches, len(candidates))
-        results = self._results(batches)
+            self._announce(jobs, len(candidates))
+        results = self._results(jobs)
         finished = [results[place] for place in sorted(results)]
         _warn_or_raise_about_fit_failures(finished, self.search.error_score)
         if callable(self.search.scoring):
@@ -102,24 +174,41 @@ class Evaluation:
             self._tell_interrupted(len(finished), len(places))
         return [results.get(place) or self._not_reached(place, finished) for place in places]
 
-    def _results(self, batches: list[_Batch]) -> dict[tuple[int, int], dict]:
+    def _results(self, jobs: list[Job]) -> Results:
         """Return results by (candidate, split): all of them, or those that were finished before Ctrl-C."""
-        results: dict[tuple[int, int], dict] = {}
-        jobs = (delayed(self._evaluate)(batch) for batch in batches)
-        parallel = Parallel(n_jobs=self.search.n_jobs, prefer="threads", return_as="generator_unordered")
+        results: Results = {}
+        watch = _Watch()
         try:
             with threads_for(0):  # one torch thread for each of the Python threads
-                for part in self._shown(parallel(jobs), sum(len(batch.fits) for batch in batches)):
+                self._prepare(jobs)
+                parts = self._parallel()(delayed(do_job)(job, self.X, self.y, self.protocol, watch) for job in jobs)
+                for part in self._shown(parts, sum(len(job.fits) for job in jobs)):
                     results.update(part)
         except KeyboardInterrupt:
-            self.interrupted = True
-            while self._running:  # threads cannot be stopped, and must not outlive the search
+            self.interrupted = watch.interrupted = True
+            while watch.running:  # threads cannot be stopped, and must not outlive the search
                 time.sleep(0.01)
             if not results:
                 raise
         return results
 
-    def _shown(self, parts, n_fits: int) -> Iterator[dict]:
+    def _parallel(self) -> Parallel:
+        return Parallel(n_jobs=self.search.n_jobs, prefer="threads", return_as="generator_unordered")
+
+    def _prepare(self, jobs: list[Job]) -> None:
+        """Fit the preprocessing of the stacks, once for each split and each combination of its own parameters."""
+        first: dict[tuple, Fit] = {}
+        for job in jobs:
+            for fit in job.fits:
+                if job.alone is None and isinstance(fit.estimator, Pipeline) and len(fit.estimator.steps) > 1:
+                    first.setdefault((fit.split, fit.preprocessing), fit)
+        tasks = (delayed(prepare)(key, fit, self.X, self.y, self.splits) for key, fit in first.items())
+        prepared = dict(self._parallel()(tasks)) if first else {}
+        for job in jobs:
+            keys = {(fit.split, fit.preprocessing) for fit in job.fits}
+            job.prepared = {key: prepared[key] for key in keys if key in prepared}
+
+    def _shown(self, parts: Iterable[Results], n_fits: int) -> Iterator[Results]:
         """Yield the parts; show a bar over fits if the search is verbose."""
         if not self.search.verbose:
             yield from parts
@@ -133,141 +222,54 @@ class Evaluation:
 
     # ---- what is trained together -------------------------------------------------------------------------------
 
-    def _batches(self, candidates: Sequence[dict]) -> list[_Batch]:
-        """Sort the fits into batches; what may be together is the same on every split."""
-        batches: dict[tuple, _Batch] = {}
-        first = [_Fit(c, 0, parameters, self._candidate(parameters)) for c, parameters in enumerate(candidates)]
-        reasons = [self._why_alone(fit) for fit in first]
-        keys = [fit.candidate if why else _batch_key(fit) for fit, why in zip(first, reasons, strict=True)]
-        for s in range(len(self.splits)):
-            for c, fit in enumerate(first):
-                own = fit if s == 0 else _Fit(c, s, fit.parameters, self._candidate(fit.parameters))
-                batches.setdefault((s, keys[c]), _Batch(s, alone=reasons[c])).fits.append(own)
-        return list(batches.values())
+    def _jobs(self, candidates: Sequence[dict]) -> list[Job]:
+        """Sort the fits into jobs: those that may be together by split, so that one stack reads few tables."""
+        together: dict[tuple, list[Fit]] = {}
+        alone: list[Job] = []
+        for c, parameters in enumerate(candidates):
+            estimator = candidate(self.search.estimator, parameters)
+            fits = [Fit(c, s, parameters, estimator) for s in range(len(self.splits))]
+            for fit in fits[1:]:
+                fit.estimator = candidate(self.search.estimator, parameters)
+            why = self._why_alone(fits[0])
+            if why:
+                alone += [Job([fit], why) for fit in fits]
+                continue
+            preprocessing = _preprocessing_key(fits[0])
+            for fit in fits:
+                fit.preprocessing = preprocessing
+            together.setdefault(stack_key(fits[0].last), []).extend(fits)
+        stacks = [Job(part) for fits in together.values() for part in self._cut(fits)]
+        return [*stacks, *alone]
 
-    def _candidate(self, parameters: dict):
-        """Return the estimator with these parameters."""
-        return clone(self.search.estimator).set_params(**clone(parameters, safe=False))
+    def _cut(self, fits: list[Fit]) -> Iterator[list[Fit]]:
+        """Yield parts of nearly equal size, as many as there are workers or a multiple of it where each is large."""
+        fits = sorted(fits, key=lambda fit: (fit.split, repr(fit.preprocessing)))
+        workers = joblib.effective_n_jobs(self.search.n_jobs)
+        n_parts = min(workers * -(-len(fits) // (CHUNK * workers)), max(1, len(fits) // 4))
+        yield from cut_evenly(fits, n_parts)
 
-    def _why_alone(self, fit: _Fit) -> str | None:
+    def _why_alone(self, fit: Fit) -> str | None:
         if not isinstance(fit.last, BaseMultiTask):
             return f"{type(fit.last).__name__} is no estimator of skmtl"
-        others = sorted(set(self.fit_params) - {self._weight_name(fit)})
+        others = sorted(set(self.protocol.fit_params) - {_weight_name(fit)})
         if others:
             return f"fit takes {', '.join(others)}"
         return why_alone(fit.last)
 
-    @staticmethod
-    def _weight_name(fit: _Fit) -> str:
-        is_pipeline = isinstance(fit.estimator, Pipeline)
-        return f"{fit.estimator.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
-
-    def _announce(self, batches: list[_Batch], n_candidates: int) -> None:
+    def _announce(self, jobs: list[Job], n_candidates: int) -> None:
         """Print what is trained together, what alone, and why."""
         alone: dict[str, set[int]] = defaultdict(set)
-        for batch in batches:
-            if batch.alone:
-                alone[batch.alone].add(batch.fits[0].candidate)
-        n_splits, n_stacks = len(self.splits), sum(batch.alone is None for batch in batches)
+        for job in jobs:
+            if job.alone:
+                alone[job.alone].add(job.fits[0].candidate)
+        n_splits, n_stacks = len(self.splits), sum(job.alone is None for job in jobs)
         fits = f"{n_splits} folds for each of {n_candidates} candidates, totalling {n_candidates * n_splits} fits"
-        print(f"Fitting {fits}, in {n_stacks} stacks")  # noqa: T201
+        print(f"Fitting {fits}, in {n_stacks} stack{'s' * (n_stacks != 1)}")  # noqa: T201
         for reason, which in alone.items():
             print(f"Trained alone: candidates {', '.join(map(str, sorted(which)))} ({reason})")  # noqa: T201
 
-    # ---- one batch ----------------------------------------------------------------------------------------------
-
-    def _evaluate(self, batch: _Batch) -> dict[tuple[int, int], dict]:
-        """Fit a batch and score its members; nothing if the search has been interrupted meanwhile."""
-        if self.interrupted:
-            return {}
-        self._running.add(id(batch))
-        try:
-            return self._fit_and_score(batch)
-        finally:
-            self._running.discard(id(batch))
-
-    def _fit_and_score(self, batch: _Batch) -> dict[tuple[int, int], dict]:
-        train, test = self.splits[batch.split]
-        template = batch.fits[0].estimator
-        X_train, y_train = _safe_split(template, self.X, self.y, train)
-        X_test, y_test = _safe_split(template, self.X, self.y, test, train)
-        self._fit(batch, X_train, y_train, _check_method_params(self.X, self.fit_params, train))
-        results = {}
-        for fit in batch.fits:
-            result = self._result(fit, X_test, y_test, test)
-            if self.search.return_train_score:
-                result["train_scores"] = self._scores(fit, X_train, y_train, train)
-            results[fit.candidate, fit.split] = result
-        return results
-
-    def _fit(self, batch: _Batch, X, y, fit_params: Mapping) -> None:
-        """Fit all members of a batch; what fails as a whole is fitted one by one, to say whose fault it is."""
-        start = time.perf_counter()
-        together = False
-        if not batch.alone:
-            try:
-                self._fit_together(batch.fits, X, y, fit_params)
-                together = True
-            except TooLargeError:
-                raise
-            except Exception as error:
-                if self.search.verbose:
-                    print(f"One by one, for the {len(batch.fits)} together raised: {error!r}")  # noqa: T201
-                for fit in batch.fits:
-                    fit.estimator = self._candidate(fit.parameters)
-        for fit in batch.fits:
-            if not together:
-                self._fit_alone(fit, X, y, fit_params)
-            elif fit.error and self.search.error_score == "raise":
-                raise ValueError(fit.error)
-        for fit in batch.fits:
-            fit.seconds = (time.perf_counter() - start) / len(batch.fits)
-
-    def _fit_together(self, fits: list[_Fit], X, y, fit_params: Mapping) -> None:
-        """Fit the preprocessing once and the members as stacks; note what went wrong with each."""
-        weight = fit_params.get(self._weight_name(fits[0]))
-        first = fits[0].estimator
-        if isinstance(first, Pipeline) and len(first.steps) > 1:
-            X = first[:-1].fit_transform(X, y)
-            for fit in fits[1:]:
-                fit.estimator.steps[:-1] = first.steps[:-1]
-        errors = fit_stack([fit.last for fit in fits], X, y, weight, self.max_bytes)
-        for fit, error in zip(fits, errors, strict=True):
-            fit.error = error and f"{error}\nCandidate: {fit.parameters}"
-
-    def _fit_alone(self, fit: _Fit, X, y, fit_params: Mapping) -> None:
-        try:
-            fit.estimator.fit(X, y, **fit_params)
-        except Exception:
-            if self.search.error_score == "raise":
-                raise
-            fit.error = f"{format_exc()}Candidate: {fit.parameters}"
-            return
-        if isinstance(fit.last, BaseMultiTask) and fit.last.net_.interrupted_:
-            raise KeyboardInterrupt  # the estimator took it for a wish to keep what it had learned
-
-    # ---- results ------------------------------------------------------------------------------------------------
-
-    def _result(self, fit: _Fit, X_test, y_test, test) -> dict:
-        start = time.perf_counter()
-        scores = self._scores(fit, X_test, y_test, test)
-        return {
-            "fit_error": fit.error,
-            "test_scores": scores,
-            "n_test_samples": len(test),
-            "fit_time": fit.seconds,
-            "score_time": time.perf_counter() - start,
-        }
-
-    def _scores(self, fit: _Fit, X, y, rows):
-        """Score a fitted member; one that could not be fitted gets `error_score`."""
-        error_score = self.search.error_score
-        if fit.error is None:
-            params = _check_method_params(self.X, self.score_params, rows)
-            return _score(fit.estimator, X, y, self.scorers, params, error_score)
-        if isinstance(self.scorers, _MultimetricScorer):
-            return dict.fromkeys(self.scorers._scorers, error_score)
-        return error_score
+    # ---- Ctrl-C -------------------------------------------------------------------------------------------------
 
     def _not_reached(self, place: tuple[int, int], finished: list[dict]) -> dict:
         """Return the result of a fit that was not reached: NaN of the form that the finished ones have."""
@@ -290,7 +292,147 @@ class Evaluation:
         )
 
 
-def _batch_key(fit: _Fit) -> tuple:
-    """Return what two fits must have in common to share their preprocessing and to be members of one stack."""
-    before = fit.estimator.steps[:-1] if isinstance(fit.estimator, Pipeline) else []
-    return content_key(before), stack_key(fit.last)
+class _Watch:
+    """Which jobs the threads of this process are at, and whether they shall begin no more."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.running: set[int] = set()
+
+    def __reduce__(self):
+        return _Watch, ()  # a worker process has no threads of ours to watch
+
+
+# ---- one job --------------------------------------------------------------------------------------------------------
+
+
+def candidate(estimator, parameters: Mapping):
+    """Return the estimator with these parameters."""
+    return clone(estimator).set_params(**clone(parameters, safe=False))
+
+
+def prepare(key: tuple, fit: Fit, X, y, splits) -> tuple[tuple, Prepared | None]:
+    """Fit the steps before the last one; None if that fails, which each fit will find out and tell for itself."""
+    start = time.perf_counter()
+    steps = fit.estimator[:-1]
+    X_train, y_train = _safe_split(fit.estimator, X, y, splits[fit.split][0])
+    try:
+        X_train = steps.fit_transform(X_train, y_train)
+    except Exception:
+        return key, None
+    return key, Prepared(steps.steps, X_train, time.perf_counter() - start)
+
+
+def do_job(job: Job, X, y, protocol: Protocol, watch: _Watch) -> Results:
+    """Fit and score the fits of a job; nothing if the search has been interrupted meanwhile."""
+    if watch.interrupted:
+        return {}
+    watch.running.add(id(job))
+    try:
+        with threads_for(0):
+            if job.alone is not None or not _fit_together(job, X, y, protocol):
+                for fit in job.fits:
+                    _fit_alone(fit, X, y, protocol)
+            return {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
+    finally:
+        watch.running.discard(id(job))
+
+
+def _fit_together(job: Job, X, y, protocol: Protocol) -> bool:
+    """Fit a stack; return False if it fails as a whole, so that each fit can tell whose fault it is."""
+    start = time.perf_counter()
+    try:
+        tables = [_table(fits, job.prepared, X, y, protocol) for fits in _by_table(job.fits)]
+        errors = fit_stack(tables, protocol.max_bytes)
+    except TooLargeError:
+        raise
+    except Exception as error:
+        if protocol.verbose:
+            print(f"One by one, for the {len(job.fits)} together raised: {error!r}")  # noqa: T201
+        return False
+    seconds = (time.perf_counter() - start) / len(job.fits)
+    for fit, error in zip((fit for fits in _by_table(job.fits) for fit in fits), errors, strict=True):
+        fit.seconds += seconds
+        fit.error = error and f"{error}\nCandidate: {fit.parameters}"
+        if error and protocol.error_score == "raise":
+            raise ValueError(fit.error)
+    return True
+
+
+def _by_table(fits: Sequence[Fit]) -> list[list[Fit]]:
+    """Return the fits that learn from equal rows, table by table."""
+    tables: dict[tuple, list[Fit]] = {}
+    for fit in fits:
+        tables.setdefault((fit.split, fit.preprocessing, reading_key(fit.last)), []).append(fit)
+    return list(tables.values())
+
+
+def _table(fits: list[Fit], prepared: Mapping[tuple, Prepared], X, y, protocol: Protocol) -> Table:
+    """Return what the last steps of some fits read."""
+    first = fits[0]
+    train, _ = protocol.splits[first.split]
+    weight = _check_method_params(X, protocol.fit_params, train).get(_weight_name(first))
+    if not isinstance(first.estimator, Pipeline) or len(first.estimator.steps) == 1:
+        return Table([fit.last for fit in fits], *_safe_split(first.estimator, X, y, train), weight)
+    ready = prepared[first.split, first.preprocessing]
+    if ready is None:
+        raise ValueError("the preprocessing cannot be fitted")
+    for fit in fits:
+        fit.estimator.steps[:-1] = ready.steps
+        fit.seconds += ready.seconds / len(fits)
+    return Table([fit.last for fit in fits], ready.X, _safe_split(first.estimator, X, y, train)[1], weight)
+
+
+def _fit_alone(fit: Fit, X, y, protocol: Protocol) -> None:
+    start = time.perf_counter()
+    train, _ = protocol.splits[fit.split]
+    fit.estimator = candidate(protocol.estimator, fit.parameters)
+    X_train, y_train = _safe_split(fit.estimator, X, y, train)
+    try:
+        fit.estimator.fit(X_train, y_train, **_check_method_params(X, protocol.fit_params, train))
+    except Exception:
+        if protocol.error_score == "raise":
+            raise
+        fit.error = f"{format_exc()}Candidate: {fit.parameters}"
+    else:
+        if isinstance(fit.last, BaseMultiTask) and fit.last.net_.interrupted_:
+            raise KeyboardInterrupt  # the estimator took it for a wish to keep what it had learned
+    fit.seconds = time.perf_counter() - start
+
+
+def _result(fit: Fit, X, y, protocol: Protocol) -> dict:
+    start = time.perf_counter()
+    train, test = protocol.splits[fit.split]
+    result = {
+        "fit_error": fit.error,
+        "test_scores": _scores(fit, X, y, test, train, protocol),
+        "n_test_samples": len(test),
+        "fit_time": fit.seconds,
+        "score_time": time.perf_counter() - start,
+    }
+    if protocol.return_train_score:
+        result["train_scores"] = _scores(fit, X, y, train, None, protocol)
+    return result
+
+
+def _scores(fit: Fit, X, y, rows, train, protocol: Protocol):
+    """Score a fitted candidate; one that could not be fitted gets `error_score`."""
+    if fit.error is None:
+        params = _check_method_params(X, protocol.score_params, rows)
+        X_rows, y_rows = _safe_split(fit.estimator, X, y, rows, train)
+        return _score(fit.estimator, X_rows, y_rows, protocol.scorers, params, protocol.error_score)
+    if isinstance(protocol.scorers, _MultimetricScorer):
+        return dict.fromkeys(protocol.scorers._scorers, protocol.error_score)
+    return protocol.error_score
+
+
+def _weight_name(fit: Fit) -> str:
+    is_pipeline = isinstance(fit.estimator, Pipeline)
+    return f"{fit.estimator.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
+
+
+def _preprocessing_key(fit: Fit) -> tuple:
+    """Return what two fits of one split must have in common to share their preprocessing."""
+    if not isinstance(fit.estimator, Pipeline):
+        return ()
+    return tuple(content_key(step) for step in fit.estimator.steps[:-1])

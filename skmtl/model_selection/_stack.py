@@ -1,20 +1,27 @@
-"""Fit many estimators side by side: those that differ only in what a member of a stack has for itself."""
+"""Fit many estimators side by side: those that differ only in what a member of a stack has for itself.
+
+The way reads from `stack_key` (who may be together) over `Table` (who reads the same rows) to `fit_stack`.
+"""
 
 from __future__ import annotations
 
 import math
 import pickle
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import joblib
 import numpy as np
-import torch
 
 from skmtl._base import BaseMultiTask
-from skmtl.training import GLOBAL_GENERATOR, DivergedError, train
+from skmtl.training import DivergedError, MultiTaskNet, TensorData, join_tables, train
 
-OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "random_state")
+OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class_weight", "random_state")
 """Parameters that members of one stack may have different values of."""
+
+CHUNK = 32
+"""Largest number of members of a stack."""
 
 
 class TooLargeError(ValueError):
@@ -39,10 +46,16 @@ def why_alone(estimator: BaseMultiTask) -> str | None:
 def stack_key(estimator: BaseMultiTask) -> tuple:
     """Return what two estimators must have in common to be trained side by side."""
     own = set(OWN)
-    if estimator.early_stopping or estimator.dropout:
-        own.remove("random_state")  # it also draws the validation rows and the dropout masks
+    if estimator.dropout:
+        own.remove("random_state")  # it also draws the dropout masks
     shared = {k: content_key(v) for k, v in estimator.get_params(deep=True).items() if k not in own}
     return (type(estimator), estimator.dropout > 0, *sorted(shared.items()))
+
+
+def reading_key(estimator: BaseMultiTask) -> tuple:
+    """Return what two estimators of one `stack_key` must have in common to learn from and validate on equal rows."""
+    draws_rows = estimator.random_state if estimator.early_stopping else None
+    return content_key(estimator.get_params(deep=False).get("class_weight")), content_key(draws_rows)
 
 
 def content_key(value) -> str:
@@ -58,8 +71,7 @@ def content_key(value) -> str:
 def bytes_per_member(estimator: BaseMultiTask) -> int:
     """Return about how many bytes one member takes in training: parameters, optimiser state and activations."""
     plan = estimator._plan
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):  # initial weights come from the global generator
-        network = plan.build()
+    network = plan.build_blank()
     parameters = sum(p.numel() for p in network.parameters())
     towers = plan.layout.n_tasks if network.trunk.per_task else 1
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
@@ -67,17 +79,23 @@ def bytes_per_member(estimator: BaseMultiTask) -> int:
     return estimator._numpy_dtype.itemsize * (9 * parameters + activations)
 
 
-def fit_stack(
-    estimators: Sequence[BaseMultiTask], X, y, sample_weight=None, max_bytes: float = math.inf, chunk: int = 32
-):
-    """Fit estimators of one `stack_key` side by side.
+@dataclass
+class Table:
+    """Estimators of one `reading_key`, unfitted, and what their `fit` would be given."""
+
+    estimators: Sequence[BaseMultiTask]
+    X: object
+    y: object
+    sample_weight: object = None
+
+
+def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int = CHUNK) -> list[str | None]:
+    """Fit estimators of one `stack_key` side by side; each becomes what its own `fit` would make of it.
 
     Parameters
     ----------
-    estimators : sequence of estimators
-        Unfitted; each becomes what its own `fit` would make of it.
-    X, y, sample_weight
-        As for their `fit`.
+    tables : sequence of Table
+        The estimators, and the rows that each of them learns from.
     max_bytes : float
         Bound on the memory of one stack; more members are trained one stack after the other.
     chunk : int
@@ -86,47 +104,104 @@ def fit_stack(
     Returns
     -------
     list of str or None
-        For each estimator why it could not be fitted (its loss diverged), or None.
+        For each estimator, table by table, why it could not be fitted (its loss diverged), or None.
 
     Raises
     ------
     ValueError
         If the data are not what they must be, or one member alone takes more than `max_bytes`.
     """
-    first = estimators[0]
-    data, valid = first._read(X, y, sample_weight)
-    for estimator in estimators[1:]:
-        _read_as(estimator, first)
-    size = min(chunk, _members_within(first, max_bytes))
-    failures: list[str | None] = []
-    for start in range(0, len(estimators), size):
-        part = estimators[start : start + size]
+    failures: dict[int, str | None] = {}
+    for stack in make_stacks(tables, max_bytes, chunk):
+        failures.update(stack.fit())
+        stack.hand_out()
+    return [failures[id(estimator)] for table in tables for estimator in table.estimators]
+
+
+def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int = CHUNK) -> list[Stack]:
+    """Return as few stacks as the memory and the shapes of the tables allow; every table is read once."""
+    alike: dict[tuple, list[tuple[BaseMultiTask, _Reading]]] = {}
+    for table in tables:
+        reading = _Reading.of(table)
+        members = [(estimator, reading) for estimator in table.estimators]
+        alike.setdefault(reading.shape, []).extend(members)
+    stacks = []
+    for members in alike.values():
+        size = min(chunk, _members_within(members[0][1].first, max_bytes))
+        stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
+    return stacks
+
+
+def cut_evenly(items: list, n_parts: int) -> list[list]:
+    """Return consecutive parts whose sizes differ by at most one."""
+    cuts = [k * len(items) // n_parts for k in range(n_parts + 1)]
+    return [items[i:j] for i, j in pairwise(cuts)]
+
+
+@dataclass
+class _Reading:
+    """What the first estimator of a table has read for all of them."""
+
+    first: BaseMultiTask
+    data: TensorData
+    valid: TensorData | None
+
+    @classmethod
+    def of(cls, table: Table) -> _Reading:
+        first, *others = table.estimators
+        reading = cls(first, *first._read(table.X, table.y, table.sample_weight))
+        for estimator in others:
+            if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
+                estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
+        return reading
+
+    @property
+    def shape(self) -> tuple:
+        """What two tables must have in common for their estimators to be members of one stack."""
+        plan, parts = self.first._plan, [part for part in (self.data, self.valid) if part is not None]
+        kinds = tuple(repr(group.kind) for group in plan.layout.groups)
+        rows = tuple((len(part), part.weight is None) for part in parts)
+        return plan.n_features, kinds, tuple(plan.layout.order.tolist()), str(self.data.X.dtype), rows
+
+
+class Stack:
+    """Estimators that are trained side by side.
+
+    Parameters
+    ----------
+    members : list of (estimator, reading)
+        The estimators and what was read for them; all readings of one shape.
+    """
+
+    def __init__(self, members: Sequence[tuple[BaseMultiTask, _Reading]]) -> None:
+        self.estimators = [estimator for estimator, _ in members]
+        self.readings = [reading for _, reading in members]
+        distinct = list({id(reading): reading for reading in self.readings}.values())
+        owners = [next(k for k, r in enumerate(distinct) if r is reading) for reading in self.readings]
+        self._data = join_tables([reading.data for reading in distinct], owners)
+        has_valid = distinct[0].valid is not None
+        self._valid = join_tables([reading.valid for reading in distinct], owners) if has_valid else None
+        self.net: MultiTaskNet | None = None
+
+    def fit(self, max_epochs: int | None = None) -> dict[int, str | None]:
+        """Train from the beginning; return by the id of each estimator why it could not be fitted, or None."""
+        first = self.readings[0].first
         try:
-            net = train(part[0]._training_run(part, None, first.max_epochs), data, valid)
-        except DivergedError as error:  # every member diverged
-            failures += [str(error)] * len(part)
-            continue
-        if net.interrupted_:
+            run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
+            self.net = train(run, self._data, self._valid)
+        except DivergedError as error:
+            return {id(estimator): error.reasons[m] for m, estimator in enumerate(self.estimators)}
+        if self.net.interrupted_:
             raise KeyboardInterrupt
-        for m, estimator in enumerate(part):
-            failures.append(net.diverged_.get(m))
-            if m not in net.diverged_:
-                _keep(estimator, net, m, first)
-    return failures
+        return {id(estimator): self.net.diverged_.get(m) for m, estimator in enumerate(self.estimators)}
 
-
-def _keep(estimator: BaseMultiTask, net, m: int, first: BaseMultiTask) -> None:
-    """Make an estimator what its own fit would have made of it."""
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
-        estimator._keep_member(net, m, first)
-
-
-def _read_as(estimator: BaseMultiTask, first: BaseMultiTask) -> None:
-    """Give an estimator what the first has learned from the data; their random states stay alike."""
-    own = estimator.get_params(deep=False)
-    vars(estimator).update({k: v for k, v in vars(first).items() if k not in own})
-    if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
-        estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
+    def hand_out(self) -> None:
+        """Make the estimators what their own fits would have made of them, except those that diverged."""
+        if self.net is None:
+            return
+        for m, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
+            if m not in self.net.diverged_:
+                estimator._keep_member(self.net, m, reading.first)
 
 
 def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:

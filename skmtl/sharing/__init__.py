@@ -10,6 +10,7 @@
 `TrunkShape`           what it is told
 `StackedModule`        a building block whose parameters are stacked over members and tasks
 `DenseStack`           dense layers of such a stack
+`ViewOf`               a view that is made once
 =====================  ====================================================================
 """
 
@@ -21,6 +22,7 @@ from skmtl.sharing._hard import HardSharing
 from skmtl.sharing._independent import IndependentSharing
 from skmtl.sharing._penalty import centred_penalty, penalty_gradient, proximal_step_
 from skmtl.sharing._soft import SoftSharing
+from skmtl.sharing._views import ViewOf
 
 STRATEGIES = {
     "independent": IndependentSharing,
@@ -41,6 +43,7 @@ __all__ = [
     "SoftSharing",
     "StackedModule",
     "TrunkShape",
+    "ViewOf",
     "centred_penalty",
     "penalty_gradient",
     "proximal_step_",

@@ -63,11 +63,15 @@ class SharingModule(nn.Module, ABC):
     uses_global_generator : bool, default=True
         Whether training may draw from torch's global generator (own dropout, say). Where it does not, several
         networks can be trained in parallel threads.
+    needs_autograd : bool, default=True
+        Whether `forward_train` and `backward` go through autograd. Where nothing in a step does, torch is spared its
+        bookkeeping.
     """
 
     per_task: bool
     n_features_out: int
     uses_global_generator = True
+    needs_autograd = True
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

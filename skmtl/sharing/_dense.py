@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._base import StackedModule, gradient_of
+from skmtl.sharing._views import ViewOf
 
 
 class DenseStack(StackedModule):
@@ -63,7 +65,8 @@ class DenseStack(StackedModule):
         self.alike = alike
         self._function = ACTIVATIONS[activation]
         self._n_networks = math.prod(stack_shape)
-        self._workspaces: dict[int, Workspace] = {}
+        self._workspaces: dict[int, Workspace] = {}  # by rows of a batch
+        self._work: Workspace | None = None  # the one that `backward` will read
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(*stack_shape, 1, self.sizes[k + 1])))
@@ -82,39 +85,34 @@ class DenseStack(StackedModule):
 
     def forward_train(self, x: Tensor) -> Tensor:
         """Return what `forward` does, by hand, into this stack's buffers; keep what `backward` needs."""
-        work = self._workspaces.get(x.shape[-2])
-        if work is None:
-            work = self._workspaces[x.shape[-2]] = Workspace(self, x.shape[-2])
-        self._workspaces[0] = work  # the one that `backward` will read; no batch has 0 rows
-        work.x_ndim, work.x = x.ndim, self._spread(x)
-        h = work.x
-        for k, layer in enumerate(work.layers):
+        work = self._workspaces.get(x.shape[-2]) or self._new_workspace(x.shape[-2])
+        work.read(x)
+        self._work = work
+        for layer in work.layers:
             if layer.is_narrow:
-                torch.baddbmm(layer.bias_t, layer.weight_t, h.transpose(1, 2), out=layer.z_t)
-                h = layer.z
+                torch.baddbmm(layer.bias_t, layer.weight_t, layer.input_t, out=layer.z_t)
             else:
-                h = torch.baddbmm(layer.bias, h, layer.weight, out=layer.z)
-            if self._is_active(k):
-                h = self._function.forward_(layer.a.copy_(h) if self._function.saves_input else h)
-                if layer.mask is not None and layer.keep is not None and self.training:
-                    h = torch.mul(h, self._draw_mask(layer.keep, layer.mask), out=layer.out)
-        return self._split(h)
+                torch.baddbmm(layer.bias, layer.input, layer.weight, out=layer.z)
+            if layer.is_active:
+                self._function.forward_(layer.a if layer.a is layer.z else layer.a.copy_(layer.z))
+                if layer.keep is not None:
+                    self._drop(layer.a, layer.keep, layer.mask, layer.out)
+        return work.out
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
         """Set each parameter's gradient, given that of the output (overwritten); return that of the input if asked."""
-        work = self._workspaces[0]
-        dz = gradient.flatten(0, 1) if len(self.stack_shape) == 2 else gradient
-        for k in range(self.n_layers - 1, -1, -1):
-            layer = work.layers[k]
-            if self._is_active(k):
-                if layer.mask is not None and self.training:
+        work = cast(Workspace, self._work)
+        dz = work.flat(gradient)
+        for layer in work.layers_backward:
+            if layer.is_active:
+                if layer.keep is not None:
                     dz.mul_(layer.mask)
-                self._function.backward_(dz, layer.z if self._function.saves_input else layer.a)
-            torch.bmm(work.layers[k - 1].out_t if k else work.x.transpose(1, 2), dz, out=layer.grad_weight)
+                self._function.backward_(dz, layer.saved)
+            torch.bmm(layer.input_t, dz, out=layer.grad_weight)
             torch.sum(dz, 1, keepdim=True, out=layer.grad_bias)
-            if k or input_gradient:
+            if input_gradient or not layer.is_first:
                 dz = torch.bmm(dz, layer.weight_t, out=layer.grad_input)
-        return self._gather(dz, work.x_ndim) if input_gradient else None
+        return work.gathered(dz) if input_gradient else None
 
     def flat_parameters(self) -> Tensor:
         """Return all parameters of each network: (\\*stack_shape, parameter)."""
@@ -134,6 +132,10 @@ class DenseStack(StackedModule):
             return
         keep = (1.0 - dropout).view(-1, *[1] * (len(self.stack_shape) - 1)).expand(self.stack_shape)
         self.keep = keep.reshape(-1, 1, 1).clone()
+
+    def _drop(self, a: Tensor, keep: Tensor, mask: Tensor, out: Tensor) -> None:
+        """Write the activations a of a layer, less those that drop, to `out`."""
+        torch.mul(a, self._draw_mask(keep, mask) if self.training else mask.fill_(1.0), out=out)
 
     def _draw_mask(self, keep: Tensor, mask: Tensor) -> Tensor:
         """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops.
@@ -172,17 +174,26 @@ class DenseStack(StackedModule):
         """Return (stack, batch, n) with the axes of `stack_shape`."""
         return h.unflatten(0, self.stack_shape) if len(self.stack_shape) == 2 else h
 
-    def _gather(self, gradient: Tensor, x_ndim: int) -> Tensor:
+    def _flatten(self, h: Tensor) -> Tensor:
+        """Return h with one stack axis: the inverse of `_split`."""
+        return h.flatten(0, 1) if len(self.stack_shape) == 2 else h
+
+    def _gather(self, x_ndim: int, gradient: Tensor) -> Tensor:
         """Return the gradient of the input that `_spread` was given."""
         gradient = self._split(gradient)
         return gradient.sum(1) if x_ndim < gradient.ndim else gradient
+
+    def _new_workspace(self, batch: int) -> Workspace:
+        with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
+            work = self._workspaces[batch] = Workspace(self, batch)
+        return work
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
         self._workspaces = {}  # they view the parameters, which may now move
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_workspaces": {}}
+        return {**self.__dict__, "_workspaces": {}, "_work": None}
 
     def _draw(self, k: int) -> Tensor:
         """Draw weights: independent over members, and over tasks unless these shall start alike."""
@@ -212,29 +223,51 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
 
 
 class Workspace:
-    """What a pass over one batch size writes to: a `_Layer` each, and the input of the pass under way."""
-
-    x: Tensor
-    x_ndim: int
+    """What a pass over batches of one size reads and writes: a `_Layer` each, and the views between them."""
 
     def __init__(self, stack: DenseStack, batch: int) -> None:
         self.layers = [_Layer(stack, k, batch) for k in range(stack.n_layers)]
+        for before, layer in zip(self.layers, self.layers[1:], strict=False):
+            layer.read(before.out)
+        self.layers_backward = self.layers[::-1]
+        self.flat = ViewOf(stack._flatten)
+        self._stack = stack
+        self._x: Tensor | None = None
+
+    def read(self, x: Tensor) -> None:
+        """Take a batch: (batch, n_in), (member, batch, n_in) or with every stack axis."""
+        if x is self._x:  # the same buffer as in the last step, with other rows in it
+            return
+        spread = self._stack._spread(x)
+        if self.layers:
+            self.layers[0].read(spread)
+        self.out = self._stack._split(self.layers[-1].out if self.layers else spread)
+        self.gathered = ViewOf(partial(self._stack._gather, x.ndim))
+        self._x = x if spread.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() else None
 
 
 class _Layer:
     """Views of one layer's parameters and gradients with one stack axis, and its buffers."""
+
+    input: Tensor
+    input_t: Tensor
 
     def __init__(self, stack: DenseStack, k: int, batch: int) -> None:
         self.weight, self.bias = (p.detach() for p in stack._layer(k))
         self.grad_weight, self.grad_bias = stack._gradients(k)
         rows, n_in, n_out = self.weight.shape
         self.weight_t, self.bias_t = self.weight.transpose(1, 2), self.bias.transpose(1, 2)
-        self.is_narrow = _is_narrow(n_out)
+        self.is_first, self.is_active, self.is_narrow = k == 0, stack._is_active(k), _is_narrow(n_out)
         self.z_t = self.weight.new_empty(rows, n_out, batch)
         self.z = self.z_t.transpose(1, 2) if self.is_narrow else self.z_t.view(rows, batch, n_out)  # before activation
-        self.a = torch.empty_like(self.z) if stack._function.saves_input else self.z  # after it
-        self.keep = stack.keep.to(self.z) if stack.keep is not None and stack._is_active(k) else None
-        self.mask = torch.empty_like(self.z) if self.keep is not None else None
-        self.out = self.a if self.mask is None else torch.empty_like(self.z)  # after dropout
+        keeps_z = self.is_active and stack._function.saves_input
+        self.a = torch.empty_like(self.z) if keeps_z else self.z  # after it
+        self.saved = self.z  # what the derivative is computed from: where z is not kept, a stands in its place
+        self.keep = stack.keep.to(self.z) if stack.keep is not None and self.is_active else None
+        self.mask = torch.empty_like(self.z) if self.keep is not None else self.z
+        self.out = self.a if self.keep is None else torch.empty_like(self.z)  # after dropout
         self.grad_input = self.weight.new_empty(rows, batch, n_in)
-        self.out_t = self.out.transpose(1, 2)
+
+    def read(self, h: Tensor) -> None:
+        """Take the input: (stack, batch, n_in)."""
+        self.input, self.input_t = h, h.transpose(1, 2)

@@ -46,6 +46,7 @@ class DenseTrunk(SharingModule):
     """
 
     uses_global_generator = False
+    needs_autograd = False
 
     def __init__(self, shape: TrunkShape, per_task: bool, tied: bool = False, ties_heads: bool = False) -> None:
         super().__init__()

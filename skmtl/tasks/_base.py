@@ -19,10 +19,16 @@ class Task(ABC):
         How many tasks of this kind stand side by side.
     width : int
         Raw network outputs per task.
+    needs_autograd : bool, default=True
+        Whether `loss_and_gradient` goes through autograd, as it does here.
     """
 
     n_tasks: int
     width: int
+    needs_autograd = True
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.n_tasks})"
 
     @abstractmethod
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ class Binary(Task):
         How many binary tasks stand side by side.
     """
 
+    needs_autograd = False
+
     def __init__(self, n_tasks: int) -> None:
         self.n_tasks = n_tasks
         self.width = 1
@@ -31,8 +33,9 @@ class Binary(Task):
         return F.softplus(logit) - target * logit
 
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        loss = self.loss(raw, target)
-        raw.squeeze(-2).sigmoid_().sub_(target)
+        logit = raw.squeeze(-2)
+        loss = F.softplus(logit).addcmul_(target, logit, value=-1.0)
+        logit.sigmoid_().sub_(target)
         return loss, raw
 
     def decode(self, raw: Tensor) -> Tensor:
@@ -57,12 +60,17 @@ class Multiclass(Task):
         Number of classes of each task.
     """
 
+    needs_autograd = False
+
     def __init__(self, n_classes: Sequence[int]) -> None:
         self.n_classes = tuple(n_classes)
         self.n_tasks = len(self.n_classes)
         self.width = max(self.n_classes)
         unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_classes)[None, :]
         self._unused = unused if bool(unused.any()) else None  # (width, task)
+
+    def __repr__(self) -> str:
+        return f"Multiclass({list(self.n_classes)})"
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self._mask(raw).log_softmax(-2)

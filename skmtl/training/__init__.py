@@ -2,6 +2,7 @@
 
 ====================  ======================================================
 `train`               from tensors and hyper-parameters to a trained net
+`go_on`               the same for some epochs more
 `TrainingRun`         the hyper-parameters of one run
 `Members`             what each network of a stack has for itself
 `MultiTaskNet`        the skorch net: forward, loss, backward, update
@@ -9,23 +10,23 @@
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
 `SCHEDULES`           how step sizes fall over the epochs
 `TensorData`          the training table as tensors
+`join_tables`         several tables as one, each member reading its own
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
 `threads_for`         one torch thread for small steps
 ====================  ======================================================
 """
 
+from skmtl._threads import threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
-from skmtl.training._data import TensorData
+from skmtl.training._data import TensorData, join_tables
 from skmtl.training._net import DivergedError, Members, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
-from skmtl.training._run import GLOBAL_GENERATOR, TrainingRun, train
+from skmtl.training._run import TrainingRun, go_on, train
 from skmtl.training._schedules import SCHEDULES
-from skmtl.training._threads import threads_for
 
 __all__ = [
-    "GLOBAL_GENERATOR",
     "OPTIMIZERS",
     "SCHEDULES",
     "BestWeights",
@@ -37,6 +38,8 @@ __all__ = [
     "MultiTaskNet",
     "TensorData",
     "TrainingRun",
+    "go_on",
+    "join_tables",
     "threads_for",
     "train",
 ]

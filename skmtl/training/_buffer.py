@@ -1,9 +1,11 @@
 """One flat buffer for all parameters, and one for their gradients.
 
 Parameters stay ordinary module parameters, but become views of one aligned storage, so that an optimiser's step, a
-copy of the best weights or a gradient norm is one operation instead of one per parameter. Each module with a stack
-of networks gets one region (*stack_shape, parameter); inside it every parameter is padded to 64 bytes, which lets a
-stack compute bit for bit what each of its networks would alone.
+copy of the best weights or a gradient norm is one operation instead of one per parameter. Of each module with a stack
+of networks every weight gets a region (*stack_shape, parameter), and all biases together get one. So the gradient of a
+weight is contiguous, and one batched product can write it; torch computes one that is not network by network. Inside
+a region every parameter is padded to 64 bytes, which lets a stack compute bit for bit what each of its networks would
+alone.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ ALIGNMENT = 64  # bytes
 
 @dataclass(frozen=True)
 class Region:
-    """A slice of the flat buffer: the parameters of one stacked module, or one other parameter by member."""
+    """A slice of the flat buffer: a weight, or the biases, of one stacked module; or one other parameter."""
 
     start: int
     shape: tuple[int, ...]  # (*stack_shape, parameter)
@@ -43,34 +45,64 @@ class FlatBuffer:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        blocks = list(_blocks(module))
         first = next(module.parameters())
         self._width = ALIGNMENT // first.element_size()
-        self._regions: dict[int, Region] = {}
+        self._regions: dict[int, list[Region]] = {}
         size, places = 0, []
-        for owner, stack_shape, parameters in blocks:
+        for owner, stack_shape, parameters in _blocks(module):
             region, offsets = self._place(size, stack_shape, parameters)
-            self._regions[id(owner)] = region
-            places.append((region, offsets))
+            self._regions.setdefault(id(owner), []).append(region)
+            places.append((parameters, region, offsets))
             size += math.prod(region.shape)
         self.data = nn.Parameter(_aligned_zeros(size, first))
         self.data.grad = _aligned_zeros(size, first)
         self.decayed = torch.zeros_like(self.data.detach())
-        names = {id(p): name.rpartition(".")[2] for name, p in module.named_parameters()}
-        for (_, _, parameters), (region, offsets) in zip(blocks, places, strict=True):
+        biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
+        for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
-                self._move_in(parameter, region, offset, decay="bias" not in names[id(parameter)])
+                self._move_in(parameter, region, offset, decay=id(parameter) not in biases)
 
     def spread(self, values: Tensor) -> Tensor:
         """Return one value per member, (member,), laid out beside the parameters: (n,)."""
         flat = torch.zeros_like(self.data.detach())
-        for region in self._regions.values():
+        for region in self._all_regions():
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
-    def region(self, module: nn.Module) -> Region:
-        """Return where the parameters of a stacked module lie."""
+    @property
+    def n_members(self) -> int:
+        """Number of members whose parameters lie here."""
+        return self._all_regions()[0].shape[0]
+
+    def rows(self, flat: Tensor) -> Tensor:
+        """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
+        return torch.cat([region.view(flat).flatten(1) for region in self._all_regions()], dim=1)
+
+    def fill(self, flat: Tensor, rows: Tensor) -> Tensor:
+        """Lay rows out flat again: the inverse of `rows`."""
+        sizes = [math.prod(region.shape[1:]) for region in self._all_regions()]
+        for region, part in zip(self._all_regions(), rows.split(sizes, dim=1), strict=True):
+            region.view(flat).copy_(part.view(region.shape))
+        return flat
+
+    def places(self, members: list[int]) -> list[slice]:
+        """Return where the parameters of some members lie: slices of the flat buffer, as few as can be."""
+        found: list[slice] = []
+        for region in self._all_regions():
+            width = math.prod(region.shape[1:])
+            for start in (region.start + m * width for m in members):
+                if found and found[-1].stop == start:
+                    found[-1] = slice(found[-1].start, start + width)
+                else:
+                    found.append(slice(start, start + width))
+        return found
+
+    def regions(self, module: nn.Module) -> list[Region]:
+        """Return where the parameters of a stacked module lie: each weight, and the biases."""
         return self._regions[id(module)]
+
+    def _all_regions(self) -> list[Region]:
+        return [region for regions in self._regions.values() for region in regions]
 
     def _place(
         self, start: int, stack_shape: tuple[int, ...], parameters: list[nn.Parameter]
@@ -102,13 +134,19 @@ class FlatBuffer:
 
 
 def _blocks(module: nn.Module):
-    """Yield (owner, stack_shape, parameters) of each stacked module and each other trainable parameter."""
+    """Yield (owner, stack_shape, parameters) of what shall lie together."""
     for child in module.modules():
-        own = [p for p in child.parameters(recurse=False) if p.requires_grad]
-        if own and isinstance(child, StackedModule):
-            yield child, child.stack_shape, own
+        own = {name: p for name, p in child.named_parameters(recurse=False) if p.requires_grad}
+        if isinstance(child, StackedModule):
+            yield from ((child, child.stack_shape, [p]) for name, p in own.items() if not _is_bias(name))
+            biases = [p for name, p in own.items() if _is_bias(name)]
+            yield from [(child, child.stack_shape, biases)] if biases else []
         else:
-            yield from ((p, p.shape[:1], [p]) for p in own)
+            yield from ((p, p.shape[:1], [p]) for p in own.values())
+
+
+def _is_bias(name: str) -> bool:
+    return "bias" in name.rpartition(".")[2]
 
 
 def _aligned_zeros(size: int, like: Tensor) -> Tensor:

@@ -19,11 +19,14 @@ class BestWeights(Callback):
         Epochs without improvement before training stops.
     tol : float
         By how much the validation loss, in its own units, must fall to count.
+    compact : bool
+        Whether members that have stopped leave the stack, once they are a quarter of it, so that they cost no more.
     """
 
-    def __init__(self, patience, tol):
+    def __init__(self, patience, tol, compact=False):
         self.patience = patience
         self.tol = tol
+        self.compact = compact
 
     def on_train_begin(self, net, **kwargs):
         """Forget earlier training."""
@@ -43,10 +46,21 @@ class BestWeights(Callback):
             self.weights_ = torch.where(net.spread(better.to(net.members.lr)) > 0, net.weights(), self.weights_)
         done = epoch - self.best_epoch_ >= self.patience
         for m in (done & ~self.done_).nonzero().flatten().tolist():
-            net.last_epochs_[m] = epoch
+            net.last_epochs_[int(net.active[m])] = epoch
         self.done_ |= done
         if bool(self.done_.all()):
             raise StopTraining
+        if self.compact and 4 * int(self.done_.sum()) >= len(self.done_):
+            self._dismiss(net)
+
+    def _dismiss(self, net) -> None:
+        """Let the members that are done leave with their best weights."""
+        stay = (~self.done_).nonzero().flatten()
+        current, best = net.weights_by_member(), net.weights_by_member(self.weights_)
+        net.restore(net.weights_from(torch.where(self.done_[:, None], best, current)))
+        net.keep_members(stay)
+        self.weights_ = net.weights_from(best[stay])
+        self.best_, self.best_epoch_, self.done_ = (v[stay] for v in (self.best_, self.best_epoch_, self.done_))
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.utils.data import Dataset
+
+from skmtl.training._buffer import ALIGNMENT
+
+ALIGNED_ROWS = ALIGNMENT // 4  # so many rows of any width end on a boundary
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
@@ -24,8 +29,8 @@ class TensorData(Dataset):
         Encoded targets in the network's task order; 0 where missing.
     weight : Tensor of shape (n_samples, task) or None
         Weight of each label, 0 where missing; None where all are observed and weigh 1.
-    rows : int64 Tensor or None
-        The rows that count; None for all. X itself is never copied.
+    rows : int64 Tensor of shape (n,) or (member, n), or None
+        The rows that count, or each member's own; None for all. X itself is never copied.
     """
 
     X: Tensor
@@ -34,23 +39,30 @@ class TensorData(Dataset):
     rows: Tensor | None = None
 
     def __len__(self) -> int:
-        return len(self.X) if self.rows is None else len(self.rows)
+        return len(self.X) if self.rows is None else self.rows.shape[-1]
 
-    def take(self, index: Tensor) -> Batch:
-        """Return the rows at these positions."""
-        rows = index if self.rows is None else self.rows[index]
-        weight = None if self.weight is None else self.weight.index_select(0, rows)
-        return self.X.index_select(0, rows), self.y.index_select(0, rows), weight
-
-    def everything(self) -> Batch:
-        """Return all rows, without a copy where all rows count."""
-        if self.rows is not None:
-            return self.take(torch.arange(len(self), device=self.X.device))
-        return self.X, self.y, self.weight
+    def of_members(self, index: Tensor) -> TensorData:
+        """Return the table of some members."""
+        return self if self.rows is None or self.rows.ndim == 1 else replace(self, rows=self.rows[index])
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        x, y, weight = self.take(torch.as_tensor([index]))
-        return x[0], mark_missing(y, weight)[0]
+        row = index if self.rows is None else self.rows[index]
+        return self.X[row], mark_missing(self.y[row], None if self.weight is None else self.weight[row])
+
+
+def join_tables(parts: Sequence[TensorData], owners: Sequence[int]) -> TensorData:
+    """Return one table in which member m reads the rows of ``parts[owners[m]]``; all must have equally many."""
+    if len(parts) == 1:
+        return parts[0]
+    device = parts[0].X.device
+    starts = torch.tensor([0, *(len(part.X) for part in parts[:-1])], device=device).cumsum(0)
+    rows = [torch.arange(len(part), device=device) if part.rows is None else part.rows for part in parts]
+    return TensorData(
+        X=torch.cat([part.X for part in parts]),
+        y=torch.cat([part.y for part in parts]),
+        weight=None if parts[0].weight is None else torch.cat([part.weight for part in parts]),
+        rows=(torch.stack(rows) + starts[:, None])[list(owners)],
+    )
 
 
 def mark_missing(y: Tensor, weight: Tensor | None) -> Tensor:
@@ -70,46 +82,84 @@ class Batches:
     batch_size : int
         Rows of a batch; the last one may be smaller.
     generators : sequence of torch.Generator
-        One shuffles for all members; several shuffle for each its own, and batches get a member axis. None keeps the
-        order of the rows.
+        Shuffle the rows. None keeps their order.
+    owners : int64 Tensor of shape (member,) or None
+        Which generator shuffles for each member; None where one shuffles for all.
+
+    Yields
+    ------
+    Batch
+        Tensors (batch, ...), or (member, batch, ...) where members have rows or a generator of their own.
     """
 
-    def __init__(self, dataset: TensorData, batch_size: int, generators: Sequence[torch.Generator] = ()) -> None:
+    def __init__(
+        self,
+        dataset: TensorData,
+        batch_size: int,
+        generators: Sequence[torch.Generator] = (),
+        owners: Tensor | None = None,
+    ) -> None:
         self.dataset = dataset
         self.batch_size = batch_size
         self.generators = generators
+        self.owners = owners
+        self._draw = _Draw(dataset)
+        self._whole: Batch | None = None
 
     def __len__(self) -> int:
         return -(-len(self.dataset) // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        n, size = len(self.dataset), self.batch_size
-        if n <= size:
-            yield self.dataset.everything()
+        if len(self.dataset) <= self.batch_size:
+            self._whole = self._whole or self._everything()
+            yield self._whole
             return
-        device = self.dataset.X.device
+        for rows in self._rows().split(self.batch_size, dim=-1):
+            yield self._draw(rows)
+
+    def keep(self, index: Tensor) -> None:
+        """Go on for some members only."""
+        self.dataset = self.dataset.of_members(index)
+        self.owners = None if self.owners is None else self.owners[index]
+        self._draw, self._whole = _Draw(self.dataset), None
+
+    def _everything(self) -> Batch:
+        """Return all rows in order, without a copy where all rows count."""
+        data = self.dataset
+        if data.rows is not None or data.X.data_ptr() % ALIGNMENT:
+            return self._draw(torch.arange(len(data), device=data.X.device) if data.rows is None else data.rows)
+        return data.X, data.y, data.weight
+
+    def _rows(self) -> Tensor:
+        """Return the rows of an epoch in their new order: (n,) or (member, n)."""
+        rows, device, n = self.dataset.rows, self.dataset.X.device, len(self.dataset)
         orders = [torch.randperm(n, generator=generator) for generator in self.generators] or [torch.arange(n)]
-        order = (orders[0] if len(orders) == 1 else torch.stack(orders)).to(device)
-        if self.dataset.rows is not None:
-            order = self.dataset.rows[order]
-        draw = _Draw(self.dataset)
-        for rows in order.split(size, dim=-1):
-            yield draw(rows)
+        order = (orders[0] if self.owners is None else torch.stack(orders)[self.owners]).to(device)
+        if rows is None:
+            return order
+        return rows[..., order] if order.ndim == 1 else rows.expand(len(order), -1).gather(1, order)
 
 
 class _Draw:
-    """Gather rows into buffers that are allocated once per batch size."""
+    """Gather rows into buffers that are allocated once per batch size.
+
+    Each member's batch begins on an alignment boundary, so that it is computed with as it would be alone.
+    """
 
     def __init__(self, data: TensorData) -> None:
         self.tables = [t for t in (data.X, data.y, data.weight) if t is not None]
-        self.buffers: dict[int, list[Tensor]] = {}
+        self.buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
 
     def __call__(self, rows: Tensor) -> Batch:
         n = rows.shape[-1]
+        if rows.ndim == 2 and n % ALIGNED_ROWS:
+            rows = pad(rows, (0, -n % ALIGNED_ROWS))
         if n not in self.buffers:
-            self.buffers[n] = [table.new_empty(rows.numel(), table.shape[1]) for table in self.tables]
+            whole = [table.new_empty(rows.numel(), table.shape[1]) for table in self.tables]
+            self.buffers[n] = whole, whole if rows.ndim == 1 else [b.view(*rows.shape, -1)[:, :n] for b in whole]
+        whole, batch = self.buffers[n]
         flat = rows if rows.ndim == 1 else rows.flatten()
-        for table, out in zip(self.tables, self.buffers[n], strict=True):
+        for table, out in zip(self.tables, whole, strict=True):
             torch.index_select(table, 0, flat, out=out)
-        x, y, *weight = self.buffers[n] if rows.ndim == 1 else [b.view(len(rows), n, -1) for b in self.buffers[n]]
+        x, y, *weight = batch
         return x, y, weight[0] if weight else None

@@ -6,7 +6,7 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from skorch import NeuralNet
@@ -48,9 +48,20 @@ class Members:
         return len(self.seeds)
 
     @property
-    def share_batches(self) -> bool:
-        """Whether all members see the same batches."""
-        return len(set(self.seeds)) == 1
+    def distinct_seeds(self) -> list[int]:
+        """The seeds without repetition."""
+        return list(dict.fromkeys(self.seeds))
+
+    @property
+    def seed_owners(self) -> Tensor | None:
+        """Place among the distinct seeds of each member's seed, (member,); None where there is but one."""
+        place = {seed: k for k, seed in enumerate(self.distinct_seeds)}
+        return None if len(place) == 1 else torch.tensor([place[seed] for seed in self.seeds])
+
+    def take(self, index: Tensor) -> Members:
+        """Return some members."""
+        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, seeds=tuple(self.seeds[m] for m in index.tolist()), **tensors)
 
 
 def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...]) -> MultiTaskNetwork:
@@ -65,7 +76,11 @@ def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...])
 
 
 class DivergedError(ValueError):
-    """The loss of every member is no longer finite."""
+    """The loss of every member is no longer finite; `reasons` says what happened to each."""
+
+    def __init__(self, reasons: dict[int, str]) -> None:
+        super().__init__(next(iter(reasons.values())))
+        self.reasons = reasons
 
 
 class StopTraining(KeyboardInterrupt):
@@ -111,14 +126,21 @@ class MultiTaskNet(NeuralNet):
     def initialize_module(self):
         """Build the network, move it to its device and lay its parameters out flat."""
         super().initialize_module()
+        self._all = self.members
+        self.active = torch.arange(len(self.members))
+        self._left: dict[int, dict[str, Tensor]] = {}
+        self._masks = torch.Generator(self.device).manual_seed(self.members.seeds[0])
+        self._lay_out()
+        return self
+
+    def _lay_out(self) -> None:
+        """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
         self._buffer = FlatBuffer(self.module_)
-        self._tied = [self._buffer.region(module) for module in self.module_.tied()]
-        generator = torch.Generator(self.device).manual_seed(self.members.seeds[0])
+        self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
             if isinstance(module, DenseStack) and module.keep is not None:
-                module.set_dropout(self.members.dropout, generator)
-        return self
+                module.set_dropout(self.members.dropout, self._masks)
 
     def initialize_optimizer(self, triggered_directly=None):
         """Create a flat optimiser, or a user's torch optimiser over the same parameters."""
@@ -127,13 +149,28 @@ class MultiTaskNet(NeuralNet):
             self.optimizer_.vary(self.members.lr / self.lr)
             self.optimizer_.tie(self._tied, self.members.sharing_lambda)
             return self
+        self._pace = 1.0
         return super().initialize_optimizer(triggered_directly)
+
+    def initialize_history(self):
+        """Begin an empty history."""
+        self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
+        self.diverged_: dict[int, str] = {}  # member -> what happened
+        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
+        return super().initialize_history()
 
     def get_iterator(self, dataset, training=False):
         """Return the batches of an epoch; validation reads the rows in order."""
-        if training:
-            return Batches(dataset, self.batch_size, **self.get_params_for("iterator_train"))
-        return Batches(dataset, PREDICTION_ROWS)
+        if dataset.rows is not None and dataset.rows.ndim == 2:
+            dataset = dataset.of_members(self.active)
+        if not training:
+            batches = Batches(dataset, PREDICTION_ROWS)
+        else:
+            owners = self._all.seed_owners
+            owners = None if owners is None else owners[self.active]
+            batches = Batches(dataset, self.batch_size, owners=owners, **self.get_params_for("iterator_train"))
+        self._iterators.append(batches)
+        return batches
 
     def get_dataset(self, X, y=None):
         """Wrap bare features for prediction; training passes a `TensorData`."""
@@ -154,9 +191,58 @@ class MultiTaskNet(NeuralNet):
         """Return a copy of all parameters."""
         return self._buffer.data.detach().clone()
 
+    def weights_by_member(self, weights: Tensor | None = None) -> Tensor:
+        """Return the parameters, or a copy that `weights` gave, as (member, parameter)."""
+        return self._buffer.rows(self._buffer.data.detach() if weights is None else weights)
+
+    def weights_from(self, rows: Tensor) -> Tensor:
+        """Return what `weights` would, from (member, parameter)."""
+        return self._buffer.fill(self.weights(), rows)
+
     def restore(self, weights: Tensor) -> None:
         """Set all parameters to a copy that `weights` gave."""
         self._buffer.data.detach().copy_(weights)
+
+    # ---- members that leave -------------------------------------------------------------------------------------
+
+    def keep_members(self, index: Tensor) -> None:
+        """Go on with some of the members at work; the others wait, as they are now, for `reunite`."""
+        states = self._member_states()
+        for k in sorted(set(range(len(self.members))) - set(index.tolist())):
+            self._left[int(self.active[k])] = {name: rows[k : k + 1] for name, rows in states.items()}
+        self.active = self.active[index]
+        for batches in self._iterators:
+            batches.keep(index)
+        self._make_stack(self.members.take(index), {name: rows[index] for name, rows in states.items()})
+
+    def forget_left(self) -> None:
+        """Let those who left go for good."""
+        self._left = {}
+
+    def reunite(self) -> None:
+        """Make the network one of all members again."""
+        if not self._left:
+            return
+        states = self._member_states()
+        present = {int(m): {name: rows[k : k + 1] for name, rows in states.items()} for k, m in enumerate(self.active)}
+        everyone = [{**self._left, **present}[m] for m in range(len(self._all))]
+        self._make_stack(self._all, {name: torch.cat([state[name] for state in everyone]) for name in states})
+        self._left, self.active = {}, torch.arange(len(self._all))
+
+    def _member_states(self) -> dict[str, Tensor]:
+        """Return the weights and the optimiser's states by member: (member, k) each."""
+        return {"weights": self._buffer.rows(self._buffer.data.detach()), **self.optimizer_.state_by_member()}
+
+    def _make_stack(self, members: Members, states: dict[str, Tensor]) -> None:
+        """Build network, buffer and optimiser for other members, with these states."""
+        was_training, optimizer = self.module_.training, self.optimizer_
+        self.members = members
+        self.module_ = self.module__plan.build_blank(len(members)).to(self._buffer.data.dtype)
+        self._lay_out()
+        self._set_training(was_training)
+        self._buffer.fill(self._buffer.data.detach(), states["weights"])
+        self.initialize_optimizer()
+        self.optimizer_.take_over(optimizer, states)
 
     # ---- one epoch ----------------------------------------------------------------------------------------------
 
@@ -165,15 +251,14 @@ class MultiTaskNet(NeuralNet):
         if not self.initialized_:
             self.initialize()
         self.interrupted_, self._epoch_ending = False, False
-        self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
-        self.diverged_: dict[int, str] = {}  # member -> what happened
-        self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
+        self._iterators: list[Batches] = []
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
         except KeyboardInterrupt:
             self.interrupted_ = not self._epoch_ending
         self.notify("on_train_end", X=X, y=y)
+        self.reunite()
         return self
 
     def fit(self, X, y=None, **fit_params):
@@ -192,7 +277,7 @@ class MultiTaskNet(NeuralNet):
             return
         self._set_training(training)
         if training:
-            self._set_pace(len(self.train_losses_) / self.max_epochs)
+            self._set_pace(len(self.train_losses_) % self.max_epochs / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
@@ -202,24 +287,30 @@ class MultiTaskNet(NeuralNet):
         if isinstance(self.optimizer_, FlatOptimizer):
             self.optimizer_.schedule = factor
             return
-        before = 1.0 if progress == 0 else self._pace
         for group in self.optimizer_.param_groups:
-            group["lr"] *= factor / before
+            group["lr"] *= factor / self._pace
         self._pace = factor
 
-    @torch.no_grad()
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
-        losses = self._buffer.data.new_empty(len(batches), *self._loss_shape())
+        losses = self._buffer.data.detach().new_empty(len(batches), *self._loss_shape())
         totals: list[Tensor | float] = []
-        for k, batch in enumerate(batches):
-            self.history[-1]["batches"].append({"train_batch_size": len(batch[0])})
-            totals.append(_label_weight(batch))
-            if hooks:
-                self._heard_step(batch, losses[k], hooks)
-            else:
-                self._step(batch, losses[k])
+        rows = self.history[-1]["batches"]
+        with torch.no_grad() if hooks or self._needs_autograd() else torch.inference_mode():
+            for batch, loss in zip(batches, losses.unbind(0), strict=True):
+                rows.append({"train_batch_size": batch[0].shape[-2]})
+                totals.append(_label_weight(batch))
+                if hooks:
+                    self._heard_step(batch, loss, hooks)
+                else:
+                    self._step(batch, loss)
         self._record_train_losses(losses, totals)
+
+    def _needs_autograd(self) -> bool:
+        """Say whether a step must let autograd take part: a user's module, kind, weighting or optimiser may want it."""
+        kinds = [group.kind for group in self.criterion_.groups]
+        parts = [self.module_.trunk, self.weighting, *kinds]
+        return any(part.needs_autograd for part in parts) or not isinstance(self.optimizer_, FlatOptimizer)
 
     def _step(self, batch: Batch, losses: Tensor) -> None:
         """Forward, loss, backward, update."""
@@ -276,7 +367,7 @@ class MultiTaskNet(NeuralNet):
             for hook in hooks.batch_end:
                 hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=raw[0])
         losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
-        self.valid_losses_.append(losses.cpu().numpy())
+        self.valid_losses_.append(self._of_all(losses).cpu().numpy())
         self.valid_loss_ = (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
         row = {"valid_loss": float(self._total(losses)), "valid_batch_size": len(batches.dataset)}
         self.history[-1]["batches"].append(row)
@@ -288,7 +379,9 @@ class MultiTaskNet(NeuralNet):
 
     def _weigh(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step: fixed times adaptive."""
-        adaptive = self.weighting.weights(losses)
+        adaptive = self.weighting.weights(self._of_all(losses, 0.0))
+        if adaptive is not None and len(self.active) < len(self._all):
+            adaptive = adaptive[self.active]
         if adaptive is None or self.members.task_weights is None:
             return self.members.task_weights if adaptive is None else adaptive
         return adaptive * self.members.task_weights
@@ -296,6 +389,14 @@ class MultiTaskNet(NeuralNet):
     def _total(self, losses: Tensor) -> Tensor:
         """Return the fixed-weight sum of task losses over members and tasks: (..., member, task) -> (...)."""
         return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum((-2, -1))
+
+    def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
+        """Return losses (member, task) with a row for each member, also for those who have left."""
+        if len(self.active) == len(self._all):
+            return losses
+        everyone = losses.new_full((len(self._all), losses.shape[1]), fill)
+        everyone[self.active] = losses
+        return everyone
 
     def _penalty(self) -> Tensor:
         """Return lambda times the penalty of each member: (member,)."""
@@ -316,23 +417,25 @@ class MultiTaskNet(NeuralNet):
         for row, loss in zip(rows, self._total(losses).tolist(), strict=True):
             row["train_loss"] = loss + penalty
         share = _stack_totals(totals, losses)
-        self.train_losses_.append(((losses * share).sum(0) / share.sum(0)).cpu().numpy())
+        self.train_losses_.append(self._of_all((losses * share).sum(0) / share.sum(0)).cpu().numpy())
 
     def _check_finite(self, losses: Tensor) -> None:
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
         finite = torch.isfinite(losses)
-        for m in (~finite.all(2).all(0)).nonzero().flatten().tolist():
+        fallen = (~finite.all(2).all(0)).nonzero().flatten().tolist()
+        for k in fallen:
+            m = int(self.active[k])
             if m in self.diverged_ or m in self.last_epochs_:
                 continue
-            step, task = (~finite[:, m]).nonzero()[0].tolist()
+            step, task = (~finite[:, k]).nonzero()[0].tolist()
             self.diverged_[m] = (
                 f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
-                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[m]):g}), "
+                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[k]):g}), "
                 f"standardised features, or gradient clipping with "
                 f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
             )
-        if len(self.diverged_) == len(self.members):
-            raise DivergedError(next(iter(self.diverged_.values())))
+        if not self._left and all(m in self.diverged_ for m in self.active.tolist()):
+            raise DivergedError(self.diverged_)
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
@@ -375,7 +478,7 @@ def _idle(callback: Callback, hook: str) -> bool:
 def _label_weight(batch: Batch) -> Tensor | float:
     """Return the summed label weights of each task, or the number of rows where all labels weigh 1."""
     x, _, weight = batch
-    return float(len(x)) if weight is None else weight.sum(-2)
+    return float(x.shape[-2]) if weight is None else weight.sum(-2)
 
 
 def _stack_totals(totals: list[Tensor | float], like: Tensor) -> Tensor:

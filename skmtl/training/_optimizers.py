@@ -36,9 +36,9 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.schedule = 1.0  # multiplies every step size; set by the epoch
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
-        self._factor = torch.ones_like(self._p)
-        self._steps: dict[tuple[float, float], Tensor] = {}
-        self._shrinkage: Tensor | None = None  # step size times decay, for decoupled weight decay
+        self._factor = self._p.new_ones(1)  # multiple of the step size, (member,) or one for all
+        self._alike = [(1.0, [slice(0, len(self._p))])]  # each multiple, and where the parameters that have it lie
+        self._pace: tuple[float, float] | None = None  # what tensors that depend on the step size were computed for
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
         super().__init__([buffer.data], {"lr": lr})
@@ -50,7 +50,29 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
-        self._factor, self._steps = self.buffer.spread(lr_factor), {}
+        members: dict[float, list[int]] = {}
+        for m, factor in enumerate(lr_factor.tolist()):
+            members.setdefault(factor, []).append(m)
+        self._alike = [(factor, self.buffer.places(who)) for factor, who in members.items()]
+        self._factor, self._pace = lr_factor, None
+
+    def state_by_member(self) -> dict[str, Tensor]:
+        """Return each state that members have for themselves, (member, k), copied; not the common step count."""
+        flat = self._p.shape
+        own = {name: value for name, value in self.state[self.buffer.data].items() if value.ndim}
+        return {name: self.buffer.rows(v) if v.shape == flat else v.flatten(1).clone() for name, v in own.items()}
+
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        """Go on with the step size and step count of another optimiser, and with these states of members."""
+        self.param_groups[0]["lr"] = earlier.param_groups[0]["lr"]
+        own = self.state[self.buffer.data]
+        for name, value in earlier.state[earlier.buffer.data].items():
+            if not value.ndim:
+                own[name] = value.clone()
+            elif value.shape == earlier._p.shape:
+                own[name] = self.buffer.fill(torch.zeros_like(self._p), states[name])
+            else:
+                own[name] = states[name].view(-1, *value.shape[1:])
 
     def add_param_group(self, param_group):
         """Add the one group there is."""
@@ -64,30 +86,39 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
         lr = self.param_groups[0]["lr"]
-        key = lr, self.schedule
-        if key not in self._steps:
-            self._steps = {key: (self._factor * lr).mul_(self.schedule)}  # in this order a stack equals its members
-            self._shrinkage = None if self._decay is None else self._decay * self._steps[key]
-        self._shrink(self._p, self._g, self._steps[key])
-        self._update(self._p, self._g, self._steps[key])
-        for k, region in enumerate(self.tied if lr > 0 else ()):
-            step = region.view(self._steps[key])
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(step[:, :1])
-            metric = self._metric(region).div_(step)
-            push = self._push(region).sum(1, keepdim=True)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda, push, common)
+        if (lr, self.schedule) != self._pace:
+            self._pace = lr, self.schedule
+            self._change_lr(lr * self.schedule)
+        if self._decay is not None:
+            self._shrink(self._p, self._g)
+        self._update(self._p, self._g, lr * self.schedule)
+        if self.tied and lr > 0:
+            self._pull_together()
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
-    def _shrink(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _change_lr(self, lr: float) -> None:
+        """Prepare for another step size."""
+        size, schedule = self._pace
+        self._sizes = (self._factor * size).mul_(schedule)  # (member,); in this order a stack equals its members
+
+    def _pull_together(self) -> None:
+        """Apply the proximal step of the sharing penalty."""
+        lr = self._sizes.view(-1, 1, 1)
+        for k, region in enumerate(self.tied):
+            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(lr)
+            metric = self._metric(region).div_(lr)
+            push = self._push(region).sum(1, keepdim=True)
+            proximal_step_(region.view(self._p), metric, self.sharing_lambda, push, common)
+
+    def _shrink(self, p: Tensor, g: Tensor) -> None:
         """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
-        if self._decay is not None:
-            g.addcmul_(p, self._decay)
+        g.addcmul_(p, self._decay)
 
     @abstractmethod
-    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
-        """Step all parameters, with a step size for each."""
+    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+        """Step all parameters: those in `_alike` with their multiple of the step size."""
 
     @abstractmethod
     def _metric(self, region: Region) -> Tensor:
@@ -105,8 +136,7 @@ class FlatOptimizer(torch.optim.Optimizer):
 class Adam(FlatOptimizer):
     """Adam with L2 regularisation, as `torch.optim.Adam` over the flat buffer.
 
-    The fused kernel has one step size for all it is given, so it updates a zero vector with step size 1, and that
-    update is scaled by each member's own.
+    The fused kernel has one step size for all it is given, so it is called once for all members of equal step size.
 
     References
     ----------
@@ -123,27 +153,42 @@ class Adam(FlatOptimizer):
             "exp_avg": torch.zeros_like(self._p),
             "exp_avg_sq": torch.zeros_like(self._p),
         }
-        self._direction = torch.empty_like(self._p)
         self._n_steps: int | None = 0
+        self._calls = []  # of the fused kernel: multiple of the step size, and what to update with it
 
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
-        self._n_steps = None
+        self._n_steps, self._pace = None, None
 
-    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
+        super().take_over(earlier, states)
+        self._n_steps, self._pace = None, None
+
+    def _change_lr(self, lr: float) -> None:
+        super()._change_lr(lr)
         state = self.state[self.buffer.data]
-        m, v, t = state["exp_avg"], state["exp_avg_sq"], state["step"]
-        self._n_steps = (int(t) if self._n_steps is None else self._n_steps) + 1
-        t.add_(1)
-        direction = self._direction.zero_()
+        tensors = (self._p, self._g, state["exp_avg"], state["exp_avg_sq"])
+        self._calls = [
+            (lr * factor, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
+            for factor, places in self._alike
+        ]
+
+    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+        state = self.state[self.buffer.data]
+        self._n_steps = (int(state["step"]) if self._n_steps is None else self._n_steps) + 1
+        state["step"].fill_(self._n_steps)
         if _FUSED is not None:
-            _FUSED([direction], [g], [m], [v], [], [t], lr=1.0, **self._options)
-        else:
-            m.lerp_(g, 1 - self.beta1)
-            v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
-            direction.addcdiv_(m, self._scale(v), value=-1 / (1 - self.beta1**self._n_steps))
-        p.addcmul_(direction, lr)
+            for size, (p_parts, g_parts, m_parts, v_parts), steps in self._calls:
+                _FUSED(p_parts, g_parts, m_parts, v_parts, [], steps, lr=size, **self._options)
+            return
+        m, v = state["exp_avg"], state["exp_avg_sq"]
+        m.lerp_(g, 1 - self.beta1)
+        v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
+        direction = self._scale(v).reciprocal_().mul_(m)
+        for factor, places in self._alike:
+            for place in places:
+                p[place].add_(direction[place], alpha=-lr * factor / (1 - self.beta1**self._n_steps))
 
     def _metric(self, region: Region) -> Tensor:
         return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]))
@@ -169,9 +214,13 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _shrink(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
-        if self._shrinkage is not None:
-            p.addcmul_(p, self._shrinkage, value=-1.0)
+    def _change_lr(self, lr: float) -> None:
+        super()._change_lr(lr)
+        if self._decay is not None:
+            self._kept = 1.0 - self._decay * self.buffer.spread(self._sizes)
+
+    def _shrink(self, p: Tensor, g: Tensor) -> None:
+        p.mul_(self._kept)
 
 
 class SGD(FlatOptimizer):
@@ -183,10 +232,12 @@ class SGD(FlatOptimizer):
         super().__init__(buffer, lr, weight_decay)
         self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
-    def _update(self, p: Tensor, g: Tensor, lr: Tensor) -> None:
+    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
         velocity = self.state[self.buffer.data]["momentum_buffer"]
         velocity.mul_(self.momentum).add_(g)
-        p.addcmul_(g, lr, value=-1.0).addcmul_(velocity, lr, value=-self.momentum)
+        for factor, places in self._alike:
+            for place in places:
+                p[place].add_(g[place], alpha=-lr * factor).add_(velocity[place], alpha=-lr * factor * self.momentum)
 
     def _metric(self, region: Region) -> Tensor:
         return torch.full_like(region.view(self._p), 1 - self.momentum)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,14 +9,14 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
-from skmtl._network import NetworkPlan
+from skmtl._network import GLOBAL_GENERATOR, NetworkPlan
 from skmtl._objective import Objective
+from skmtl._threads import threads_for
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
 from skmtl.training._net import Members, MultiTaskNet, build_network
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._schedules import SCHEDULES
-from skmtl.training._threads import threads_for
 from skmtl.weighting import Weighting
 
 
@@ -70,10 +69,6 @@ class TrainingRun:
     earlier: object = None
 
 
-GLOBAL_GENERATOR = threading.RLock()
-"""Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
-
-
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:
     """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
     devices = [run.device] if run.device.type == "cuda" else []
@@ -81,18 +76,21 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> Multi
         net = _make_net(run, valid).initialize()
         after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
-    work = threads_for(net.work_per_step(min(run.batch_size, len(data))))
     if not net.module_.trunk.uses_global_generator:
-        with work:
-            return net.partial_fit(data)
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices), work:
+        return go_on(net, data)
+    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):
         torch.random.set_rng_state(after)
-        return net.partial_fit(data)
+        return go_on(net, data)
+
+
+def go_on(net: MultiTaskNet, data: TensorData, epochs: int | None = None) -> MultiTaskNet:
+    """Train a net for some epochs more; None for its `max_epochs`."""
+    with threads_for(net.work_per_step(min(net.batch_size, len(data)))):
+        return net.partial_fit(data, epochs=epochs)
 
 
 def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
     members = run.members
-    seeds = members.seeds[:1] if members.share_batches else members.seeds
     own = OPTIMIZERS.get(run.optimizer) if isinstance(run.optimizer, str) else None
     return MultiTaskNet(
         build_network,
@@ -110,7 +108,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         **({} if own else _foreign_decay(members)),
         batch_size=run.batch_size,
         max_epochs=run.max_epochs,
-        iterator_train__generators=[torch.Generator().manual_seed(seed) for seed in seeds],
+        iterator_train__generators=[torch.Generator().manual_seed(seed) for seed in members.distinct_seeds],
         train_split=None if valid is None else predefined_split(valid),
         callbacks=_callbacks(run),
         device=run.device,
@@ -133,7 +131,8 @@ def _callbacks(run: TrainingRun) -> list:
     if run.verbose:
         callbacks.append(EpochProgress())
     if run.patience is not None:
-        callbacks.append(("best_weights", BestWeights(run.patience, run.tol)))
+        compact = isinstance(run.optimizer, str) and not run.callbacks  # these may hold on to net and optimiser
+        callbacks.append(("best_weights", BestWeights(run.patience, run.tol, compact)))
     return sorted(callbacks, key=_stops)
 
 

@@ -9,7 +9,15 @@ from torch import Tensor
 
 
 class WeightingState(ABC):
-    """What a weighting learns during one fit."""
+    """What a weighting learns during one fit.
+
+    Attributes
+    ----------
+    needs_autograd : bool, default=True
+        Whether `weights` may go through autograd.
+    """
+
+    needs_autograd = True
 
     @abstractmethod
     def weights(self, losses: Tensor) -> Tensor | None:

@@ -30,5 +30,7 @@ class EqualWeighting(Weighting):
 
 
 class _Equal(WeightingState):
+    needs_autograd = False
+
     def weights(self, losses: Tensor) -> None:
         return None

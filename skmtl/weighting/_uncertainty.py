@@ -50,6 +50,8 @@ class UncertaintyWeighting(Weighting):
 
 
 class _Uncertainty(WeightingState):
+    needs_autograd = False
+
     def __init__(self, lr: float, log_variance: Tensor) -> None:
         self.lr = lr
         self.log_variance = log_variance  # (member, task)

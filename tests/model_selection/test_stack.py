@@ -1,6 +1,7 @@
 """Fits side by side: each member becomes what its own fit would make of it.
 
-For numeric targets to the last bit, on one torch thread of a CPU and with two or more tasks; for classes to rounding.
+For numeric targets to the last bit, on one torch thread of a CPU and with two or more tasks; for classes, and for
+attention over large batches (whose products over batch and tokens the matrix library cuts as it likes), to rounding.
 Recorded losses are summed in another order where members have batches of their own.
 """
 
@@ -10,8 +11,18 @@ import torch
 from sklearn.base import clone
 
 from skmtl.model_selection import _stack
-from skmtl.model_selection._stack import bytes_per_member, content_key, fit_stack, stack_key, why_alone
+from skmtl.model_selection._stack import (
+    Table,
+    bytes_per_member,
+    content_key,
+    fit_stack,
+    make_stacks,
+    reading_key,
+    stack_key,
+    why_alone,
+)
 from skmtl.sharing import STRATEGIES
+from skmtl.training import MultiTaskNet
 from tests._asserts import assert_same_outputs, assert_same_weights
 from tests._cases import make_estimator, make_table
 
@@ -28,7 +39,7 @@ def test_members_are_what_they_are_alone(kind, sharing, dtype, missing, other_se
         make_estimator(kind, sharing, lr=lr, sharing_lambda=value, weight_decay=decay, random_state=seed)
         for lr, value, decay, seed in [(1e-3, 0.0, 0.0, 0), (1e-2, 0.1, 0.0, 0), (1e-2, 1.0, 0.1, other_seed)]
     ]
-    assert fit_stack(members, X, y) == [None, None, None]
+    assert fit_stack([Table(members, X, y)]) == [None, None, None]
     rounding = 5e-6 if dtype is np.float32 else 1e-12
     for member in members:
         alone = clone(member).fit(X, y)
@@ -51,8 +62,8 @@ def test_a_second_stack_needs_no_second_reading(chunk, monkeypatch):
         return original(run, *data)
 
     monkeypatch.setattr(_stack, "train", spy)
-    assert fit_stack(members, X, y, chunk=chunk) == [None, None, None]
-    assert trained == {1: [1, 1, 1], 2: [2, 1], 3: [3]}[chunk]
+    assert fit_stack([Table(members, X, y)], chunk=chunk) == [None, None, None]
+    assert trained == {1: [1, 1, 1], 2: [1, 2], 3: [3]}[chunk]
     monkeypatch.undo()
     for member in members:
         assert_same_weights(member, clone(member).fit(X, y))
@@ -64,7 +75,7 @@ def test_early_stopping_is_each_members_own():
         make_estimator(lr=lr, early_stopping=True, n_iter_no_change=2, max_epochs=30, tol=0.0)
         for lr in (1e-3, 0.1, 0.3)
     ]
-    fit_stack(members, X, y)
+    fit_stack([Table(members, X, y)])
     assert len({member.n_iter_ for member in members}) > 1
     for member in members:
         alone = clone(member).fit(X, y)
@@ -72,10 +83,76 @@ def test_early_stopping_is_each_members_own():
         assert_same_weights(member, alone)
 
 
+@pytest.mark.parametrize("sharing", STRATEGIES)
+@pytest.mark.parametrize(
+    "params",
+    [{}, {"dropout": 0.3}, {"weighting": "uncertainty"}, {"optimizer": "sgd"}, {"batch_size": 500}],
+    ids=["plain", "dropout", "uncertainty", "sgd", "whole"],
+)
+def test_members_that_have_stopped_leave_and_nothing_changes(sharing, params, monkeypatch):
+    sizes, keep = [], MultiTaskNet.keep_members
+    monkeypatch.setattr(MultiTaskNet, "keep_members", lambda net, index: (sizes.append(len(index)), keep(net, index)))
+    X, y = make_table("regression", n_samples=80)
+    lrs = (1e-3, 0.02, 0.05) if "optimizer" in params else (1e-3, 0.1, 0.3)
+    own = [{"lr": lr, "sharing_lambda": value} for lr in lrs for value in (0.0, 0.1)]
+    if "dropout" not in params:
+        own += [{"random_state": seed} for seed in (1, 2)]
+    shared = {"sharing": sharing, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 60, "tol": 0.0, **params}
+    members = [make_estimator(**{**shared, **one}) for one in own]
+    assert not any(fit_stack([Table([m], X, y) for m in members]))
+    assert len(sizes) > 1
+    assert sizes == sorted(sizes, reverse=True)
+    for member in members:
+        alone = clone(member).fit(X, y)
+        assert member.n_iter_ == alone.n_iter_
+        assert_same_weights(member, alone, atol=1e-12 if sharing == "attention" else 0.0)
+        for ours, theirs in zip(member.history_, alone.history_, strict=True):
+            np.testing.assert_allclose(ours["valid_task_losses"], theirs["valid_task_losses"], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sharing", STRATEGIES)
+@pytest.mark.parametrize("kind", ["regression", "multiclass"])
+@pytest.mark.parametrize("params", [{}, {"early_stopping": True, "n_iter_no_change": 1}, {"batch_size": 500}])
+def test_members_that_learn_from_other_rows(kind, sharing, params):
+    X, y = make_table(kind, n_samples=90)
+    rows = [np.delete(np.arange(90), np.s_[k::3]) for k in range(3)]
+    members = [[make_estimator(kind, sharing, lr=lr, **params) for lr in (1e-3, 1e-2)] for _ in rows]
+    tables = [Table(own, X[r] * (k + 1), y[r]) for k, (own, r) in enumerate(zip(members, rows, strict=True))]
+    assert len(make_stacks([Table([clone(e) for e in t.estimators], t.X, t.y) for t in tables])) == 1
+    assert not any(fit_stack(tables))
+    for table in tables:
+        for member in table.estimators:
+            alone = clone(member).fit(table.X, table.y)
+            rounding = 0.0 if kind == "regression" and sharing != "attention" else 1e-12
+            if kind == "regression":
+                assert_same_weights(member, alone, rounding)
+            assert_same_outputs(member, alone, X, atol=rounding)
+
+
+def test_members_with_class_weights_of_their_own():
+    X, y = make_table("multiclass", n_samples=90)
+    weights = [None, "balanced", [None, "balanced", None, {0: 2.0}]]
+    members = [make_estimator("multiclass", class_weight=w) for w in weights]
+    assert len({stack_key(member) for member in members}) == 1
+    fit_stack([Table([member], X, y) for member in members])
+    for member in members:
+        assert_same_outputs(member, clone(member).fit(X, y), X, atol=1e-12)
+
+
+def test_tables_of_other_shapes_are_other_stacks():
+    X, y = make_table("multiclass", n_samples=60)
+    X_more, y_more = np.vstack([X, X]), np.vstack([y, y])
+    y_all = np.where(np.isnan(y), 0.0, y)
+    y_fewer = np.where(y == 4, 3.0, y)  # a class less
+    tables = [(X, y), (X + 1.0, y[::-1]), (X_more, y_more), (X, y_all), (X, y_fewer), (X[:, :4], y)]
+    stacks = make_stacks([Table([make_estimator("multiclass")], *table) for table in tables])
+    assert [len(stack.estimators) for stack in stacks] == [2, 1, 1, 1, 1]
+
+
 def test_a_member_that_diverges_is_told_and_the_others_go_on():
     X, y = make_table("regression", dtype=np.float32)
     members = [make_estimator(lr=lr) for lr in (1e-3, 1e30, 1e-2)]
-    failures = fit_stack(members, X, y)
+    failures = fit_stack([Table(members, X, y)])
     assert [failure is None for failure in failures] == [True, False, True]
     assert "no longer finite" in failures[1]
     assert not hasattr(members[1], "network_")
@@ -85,7 +162,7 @@ def test_a_member_that_diverges_is_told_and_the_others_go_on():
 def test_all_members_of_one_stack_diverge_and_the_next_stack_does_not():
     X, y = make_table("regression", dtype=np.float32)
     members = [make_estimator(lr=lr) for lr in (1e29, 1e30, 1e-2)]
-    assert [failure is None for failure in fit_stack(members, X, y, chunk=2)] == [False, False, True]
+    assert [failure is None for failure in fit_stack([Table(members, X, y)], chunk=2)] == [False, False, True]
 
 
 # ---- who may be together --------------------------------------------------------------------------------------------
@@ -110,10 +187,18 @@ def test_what_members_may_differ_in(params, together):
     assert (stack_key(make_estimator()) == stack_key(make_estimator(**params))) == together
 
 
-@pytest.mark.parametrize("params", [{"dropout": 0.1}, {"early_stopping": True}])
-def test_seeds_that_draw_more_than_weights_and_batches_must_agree(params):
-    one, two = make_estimator(**params), make_estimator(**{**params, "random_state": 1})
+def test_seeds_that_draw_more_than_weights_and_batches_must_agree():
+    one, two = make_estimator(dropout=0.1), make_estimator(dropout=0.1, random_state=1)
     assert stack_key(one) == stack_key(clone(one)) != stack_key(two)
+
+
+def test_who_reads_the_same_rows():
+    one = make_estimator("multiclass", early_stopping=True)
+    assert reading_key(one) == reading_key(clone(one).set_params(lr=0.5))
+    assert reading_key(one) != reading_key(clone(one).set_params(random_state=1))
+    assert reading_key(one) != reading_key(clone(one).set_params(class_weight="balanced"))
+    plain = make_estimator()
+    assert reading_key(plain) == reading_key(clone(plain).set_params(random_state=1))
 
 
 def test_both_with_dropout_may_be_together():
@@ -166,4 +251,4 @@ def test_bytes_grow_with_parameters_batch_and_precision():
 def test_a_bound_below_one_member_is_refused():
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="A stack of one member takes about.*Give more bytes or a smaller network"):
-        fit_stack([make_estimator()], X, y, max_bytes=10)
+        fit_stack([Table([make_estimator()], X, y)], max_bytes=10)

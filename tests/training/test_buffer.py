@@ -48,13 +48,36 @@ def test_weights_decay_and_biases_do_not(network):
     assert int(buffer.decayed.sum()) == expected
 
 
-def test_a_region_is_a_modules_parameters_network_by_network(network):
+def test_regions_are_a_modules_parameters_network_by_network(network):
     buffer = FlatBuffer(network)
     for module in network.tied():
-        view = buffer.region(module).view(buffer.data.detach())
-        assert view.shape[:2] == module.stack_shape
+        views = [region.view(buffer.data.detach()) for region in buffer.regions(module)]
+        assert all(view.shape[:2] == module.stack_shape for view in views)
+        held = torch.cat([view[1, 2] for view in views])
         own = torch.cat([p.detach()[1, 2].flatten() for p in module.parameters()])
-        assert sorted(view[1, 2][view[1, 2] != 0].tolist()) == sorted(own[own != 0].tolist())
+        assert sorted(held[held != 0].tolist()) == sorted(own[own != 0].tolist())
+
+
+def test_gradients_of_weights_of_usual_widths_are_contiguous():
+    with torch.random.fork_rng(devices=[]):
+        network = NetworkPlan(STRATEGIES["soft"](), regression_layout(3), 5, (16, 64), (), "relu", 0.0).build(2)
+    FlatBuffer(network)
+    for name, parameter in network.named_parameters():
+        assert parameter.grad.is_contiguous() or "bias" in name
+
+
+@pytest.mark.parametrize("members", [[0], [1], [0, 1]])
+def test_places_hold_the_parameters_of_those_members_alone(network, members):
+    buffer = FlatBuffer(network)
+    for parameter in network.parameters():
+        parameter.data.fill_(1.0)
+    flat = buffer.data.detach()
+    for place in buffer.places(members):
+        flat[place] += 1.0
+    for parameter in network.parameters():
+        for m in range(2):
+            assert (parameter[m] == (2.0 if m in members else 1.0)).all()
+    assert len(buffer.places([0, 1])) == 1
 
 
 def test_frozen_parameters_stay_out():

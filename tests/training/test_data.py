@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from skmtl.training import TensorData
+from skmtl.training import TensorData, join_tables
 from skmtl.training._data import Batches
 
 
@@ -52,6 +52,41 @@ def test_a_table_that_fits_is_used_whole_and_in_order(batch_size):
     ((x, y, _),) = list(Batches(data, batch_size, [torch.Generator().manual_seed(0)]))
     assert x is data.X
     assert y is data.y
+
+
+@pytest.mark.parametrize("batch_size", [4, 100])
+def test_members_with_rows_of_their_own(batch_size):
+    data = make_data(rows=torch.tensor([[0, 2, 4, 6, 8, 9], [1, 3, 5, 7, 9, 0]]))
+    batches = Batches(data, batch_size, [torch.Generator().manual_seed(k) for k in range(2)], torch.tensor([1, 0]))
+    for _ in range(2):
+        x = torch.cat([x.clone() for x, _, _ in batches], dim=1)
+        assert x.shape == (2, 6, 3)
+        assert x[:, :, 0].sort().values.tolist() == data.rows.sort().values.tolist()
+    batches.keep(torch.tensor([1]))
+    for x, y, weight in batches:
+        assert set(x.flatten().tolist()) <= {0, 1, 3, 5, 7, 9}
+        torch.testing.assert_close(y, x[..., :2] * 10)
+        torch.testing.assert_close(weight, x[..., :2] * 100)
+        assert all(t[0].data_ptr() % 64 == 0 for t in (x, y, weight))
+
+
+def test_a_stack_shuffles_as_each_member_would():
+    generators = [torch.Generator().manual_seed(k) for k in range(2)]
+    together = Batches(make_data(20), 5, generators, torch.tensor([1, 0, 1]))
+    alone = [Batches(make_data(20), 5, [torch.Generator().manual_seed(k)]) for k in (1, 0, 1)]
+    for own in zip(together, *alone, strict=True):
+        x, *theirs = (batch[0] for batch in own)
+        torch.testing.assert_close(x, torch.stack(theirs))
+
+
+def test_tables_are_joined_for_members_that_read_different_ones():
+    one, other = make_data(4, weight=False), make_data(6, weight=False, rows=torch.tensor([5, 3, 1, 0]))
+    joined = join_tables([one, other], [1, 0, 1])
+    ((x, y, weight),) = Batches(joined, 10)
+    assert x[:, :, 0].tolist() == [[5, 3, 1, 0], [0, 1, 2, 3], [5, 3, 1, 0]]
+    assert y[:, :, 0].tolist() == [[50, 30, 10, 0], [0, 10, 20, 30], [50, 30, 10, 0]]
+    assert weight is None
+    assert join_tables([one], [0, 0]) is one
 
 
 def test_without_a_generator_rows_keep_their_order():

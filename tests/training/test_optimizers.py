@@ -114,5 +114,5 @@ def test_the_penalty_of_zero_is_never_applied():
     module = nn.Sequential(DenseStack((1, 3), (4, 2), "tanh"))
     buffer = FlatBuffer(module)
     optimizer = OPTIMIZERS["adam"](buffer, lr=0.1, weight_decay=0.0)
-    optimizer.tie([buffer.region(module[0])], torch.zeros(1))
+    optimizer.tie(buffer.regions(module[0]), torch.zeros(1))
     assert optimizer.tied == []

@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
-from skmtl.model_selection._stack import fit_stack
+from skmtl.model_selection._stack import Table, fit_stack
 from skmtl.sharing import STRATEGIES
 from skmtl.training import OPTIMIZERS, SCHEDULES
 from tests._asserts import assert_same_weights
@@ -63,7 +63,7 @@ def test_a_stack_is_its_members_bit_for_bit(sharing, optimizer, dtype):
         make_estimator("regression", sharing, lr=lr, weight_decay=decay, optimizer=optimizer, lr_schedule="cosine")
         for lr, decay in [(1e-3, 0.0), (3e-3, 0.1), (7e-3, 0.3)]
     ]
-    assert fit_stack(members, X, y) == [None] * 3
+    assert fit_stack([Table(members, X, y)]) == [None] * 3
     for member in members:
         assert_same_weights(member, clone(member).fit(X, y))
 

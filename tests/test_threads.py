@@ -1,10 +1,12 @@
 """The number of torch threads is chosen by the work of a step and restored."""
 
+import numpy as np
 import pytest
 import torch
 
-from skmtl.training import threads_for
-from skmtl.training._threads import STEP_WORTH_TWO_THREADS
+from skmtl import MultiTaskRegressor
+from skmtl._network import CHUNK, in_chunks
+from skmtl._threads import WORTH_TWO_THREADS, threads_for
 from tests._cases import make_estimator, make_table
 
 
@@ -17,7 +19,7 @@ def two_threads():
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("work", "threads"), [(1.0, 1), (STEP_WORTH_TWO_THREADS, 2)])
+@pytest.mark.parametrize(("work", "threads"), [(1.0, 1), (WORTH_TWO_THREADS, 2)])
 def test_small_steps_get_one_thread(work, threads):
     with threads_for(work):
         assert torch.get_num_threads() == threads
@@ -31,4 +33,20 @@ def test_fit_restores_the_threads_also_when_it_fails():
     assert torch.get_num_threads() == 2
     with pytest.raises(ValueError, match="no longer finite"):
         make_estimator(lr=1e30, dtype="float32").fit(X, y)
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+@pytest.mark.parametrize(("hidden", "n_rows", "threads"), [(8, 1, 1), (8, CHUNK, 1), (256, 64, 1), (256, 2 * CHUNK, 2)])
+def test_small_chunks_of_predictions_get_one_thread(hidden, n_rows, threads):
+    X, y = make_table("regression")
+    model = MultiTaskRegressor(hidden_layer_sizes=(hidden, hidden), max_epochs=1, random_state=0).fit(X, y)
+    seen = []
+
+    def spy(rows):
+        seen.append(torch.get_num_threads())
+        return model.network_(rows)
+
+    in_chunks(spy, np.zeros((n_rows, X.shape[1])), model.network_)
+    assert set(seen) == {threads}
     assert torch.get_num_threads() == 2
