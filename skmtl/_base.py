@@ -12,18 +12,19 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import NetworkPlan, in_chunks, member_of
+from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
-from skmtl.tasks import TaskLayout
+from skmtl.tasks import TaskLayout, average_members
 from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
@@ -52,6 +53,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         "head_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
+        "n_members": [Interval(Integral, 1, None, closed="left")],
         "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
         "task_weights": ["array-like", dict, None],
         "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -144,6 +146,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             head_layer_sizes=check_layer_sizes(self.head_layer_sizes, "head_layer_sizes"),
             activation=self.activation,
             dropout=float(self.dropout),
+            n_members=int(self.n_members),
         )
 
     def _training_run(self, estimators, earlier, max_epochs: int) -> TrainingRun:
@@ -168,10 +171,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _keep(self, net, earlier) -> None:
         """Take the trained net and its history."""
-        before = self.history_ if earlier is not None else []
-        self.net_, self.network_ = net, net.module_.eval()
-        self.history_ = before + _history(net, self._plan.layout.places, len(before))
-        self.n_iter_ = len(self.history_)
+        before, ids = ([], range(self.n_members)) if earlier is None else (self.history_, self._kept)
+        self.net_ = net
+        finite = self._keep_finite(net, range(len(ids)), ids, before)
+        self.network_ = (net.module_ if len(finite) == len(ids) else _copy_of(net, finite, self._plan)).eval()
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
@@ -179,20 +182,36 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
                 stacklevel=4,
             )
 
-    def _keep_member(self, net, m: int, first) -> None:
-        """Take member m of a stack that was trained on what another estimator read."""
+    def _keep_members(self, net, members: range, first) -> None:
+        """Take its members of a stack that was trained on what another estimator read."""
         parameters = self.get_params(deep=False)
         vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
         self._plan = replace(first._plan, dropout=float(self.dropout))
-        self.network_ = member_of(net.module_, m, self._plan).eval()
-        self.history_ = _history(net, self._plan.layout.places, 0, m)
+        finite = self._keep_finite(net, members, range(len(members)), [])
+        self.network_ = _copy_of(net, finite, self._plan).eval()
+
+    def _keep_finite(self, net, members: range, ids: Sequence[int], before: list[dict]) -> list[int]:
+        """Take the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
+        finite = [m for m in members if m not in net.diverged_]
+        self._kept = tuple(ids[m - members.start] for m in finite)
+        self.history_ = before + _history(net, self._plan.layout.places, len(before), finite)
         self.n_iter_ = len(self.history_)
+        if len(finite) < len(members):
+            told = next(net.diverged_[m] for m in members if m in net.diverged_)
+            warnings.warn(
+                f"{len(members) - len(finite)} of {len(members)} members of the ensemble diverged and are left out; "
+                f"predictions average the other {len(finite)}. The first of them: {told}",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+        return finite
 
     # ---- going on from an earlier fit ---------------------------------------------------------------------------
 
     def _earlier(self):
-        """Return the net, or after loading from a file the network, of an earlier fit; None if there is none."""
-        return self.__dict__.get("net_", self.__dict__.get("network_"))
+        """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""
+        net, network = self.__dict__.get("net_"), self.__dict__.get("network_")
+        return net if net is not None and net.module_ is network else network
 
     def _partial_fit(self, X, y, sample_weight):
         if self.early_stopping:
@@ -278,7 +297,17 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _raw(self, X) -> np.ndarray:
         """Return raw outputs (n_samples, n_outputs)."""
         X = self._check_X(X)
-        return in_chunks(self.network_, X, self.network_)
+        return in_chunks(self.network_ if len(self._kept) == 1 else self._ensemble, X, self.network_)
+
+    def _ensemble(self, x: torch.Tensor) -> torch.Tensor:
+        """Return raw outputs that say what the members say on average: (1, batch, n_outputs)."""
+        return average_members(self._plan.layout.groups, self.network_(x)).unsqueeze(0)
+
+    def _raw_members(self, X) -> np.ndarray:
+        """Return the raw outputs of each member: (n_members * n_samples, n_outputs), member after member."""
+        X = self._check_X(X)
+        raw = in_chunks(lambda x: self.network_(x).transpose(0, 1).unsqueeze(0), X, self.network_)
+        return raw.swapaxes(0, 1).reshape(-1, raw.shape[-1])
 
     def _check_X(self, X) -> np.ndarray:
         check_is_fitted(self, "network_")
@@ -298,6 +327,22 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             Predictions in the labels or units of y.
         """
         return self._decode(self._raw(X))
+
+    def predict_members(self, X):
+        """Predict every task by each member of the ensemble.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_members, n_samples, n_tasks), or (n_members, n_samples) if y was 1-D
+            What `predict` would say of each member alone. Members that diverged in `fit` are not among them.
+        """
+        values = self._decode(self._raw_members(X))
+        return values.reshape(len(self._kept), -1, *values.shape[1:])
 
     def predict_frame(self, X):
         """Predict every task, with named columns.
@@ -334,14 +379,14 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         -------
         array of shape (n_samples, n_shared)
             What the trunk computes, before the heads. Strategies with a tower per task give all towers side by side,
-            in the order of ``task_names_``.
+            in the order of ``task_names_``; an ensemble gives its members' representations side by side.
         """
         X = self._check_X(X)
-        return in_chunks(self.network_.trunk.shared, X, self.network_)
+        return in_chunks(lambda x: _side_by_side(self.network_.trunk.shared(x)), X, self.network_)
 
     @property
     def _n_features_out(self):
-        return self.network_.trunk.n_shared
+        return self.network_.trunk.n_shared * len(self._kept)
 
     @available_if(_attends)
     def attention_weights(self, X):
@@ -356,9 +401,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         -------
         array of shape (n_samples, n_tasks, n_tokens)
             Mean over attention heads of the weight that a task gives to each token of a row; sums to one over tokens.
+            An ensemble gives the mean over its members, whose tokens are learned apart and have only their number
+            in common.
         """
         X = self._check_X(X)
-        weights = in_chunks(self.network_.trunk.attention_weights, X, self.network_)
+        attend = self.network_.trunk.attention_weights
+        weights = in_chunks(lambda x: attend(x).mean(0, keepdim=True), X, self.network_)
         return weights[:, self._plan.layout.places]
 
     def task_similarity(self):
@@ -370,11 +418,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             Symmetric, 1 on the diagonal. For attention the cosine of the tasks' projected queries; for towers
             (independent, soft) the cosine of their trunks' parameters; for hard sharing how alike two heads
             :math:`W_i, W_j` read the shared features, :math:`\\|W_i^\\top W_j\\| / \\sqrt{\\|W_i^\\top W_i\\|
-            \\|W_j^\\top W_j\\|}`, which for heads of one output is their cosine.
+            \\|W_j^\\top W_j\\|}`, which for heads of one output is their cosine. An ensemble gives the mean over
+            its members.
         """
         check_is_fitted(self, "network_")
         with torch.no_grad():
-            similarity = self.network_.task_similarity()[0].cpu().numpy()
+            similarity = self.network_.task_similarity().mean(0).cpu().numpy()
         places = self._plan.layout.places
         return similarity[np.ix_(places, places)]
 
@@ -436,7 +485,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            network = self._plan.build_blank().to(self._torch_dtype)
+            network = self._plan.build_blank(len(self._kept)).to(self._torch_dtype)
             network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
             self.network_ = network.eval()
 
@@ -481,7 +530,9 @@ def _all_or_nothing(estimator):
 def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
     """Return what each of these estimators, fitted side by side, has for itself; `first` has read the targets."""
     place = {"dtype": first._torch_dtype, "device": first._torch_device()}
-    seeds = [int(check_random_state(e.random_state).randint(2**31 - 1)) for e in estimators]
+    ids = range(first.n_members) if earlier is None else first._kept
+    seeds = [seed for e in estimators for seed in _seeds(e, ids)]
+    estimators = [e for e in estimators for _ in ids]
     weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]
     task_weights = None
     if any(w is not None for w in weights):
@@ -501,6 +552,13 @@ def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=
     )
 
 
+def _seeds(estimator: BaseMultiTask, ids: Sequence[int]) -> list[int]:
+    """Return the seeds of these members: the first is that of a single network, the others are drawn after it."""
+    random_state = check_random_state(estimator.random_state)
+    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(estimator.n_members)]
+    return [seeds[k] for k in ids]
+
+
 def _weight_decay(estimator) -> float:
     """Return the weight decay; "auto" was chosen with the default step size, see tests/benchmarks/defaults.py."""
     if estimator.weight_decay == "auto":
@@ -508,16 +566,37 @@ def _weight_decay(estimator) -> float:
     return estimator.weight_decay
 
 
-def _history(net, places: np.ndarray, offset: int, m: int = 0) -> list[dict]:
-    """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order."""
+def _copy_of(net, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return a network of these members of a stack, of which some may have left."""
+    place = {m: k for k, m in enumerate(net.active.tolist())}
+    return members_of(net.module_, [place[m] for m in members], plan)
+
+
+def _side_by_side(features: torch.Tensor) -> torch.Tensor:
+    """Return (member, batch, n) as (1, batch, member * n)."""
+    return features if len(features) == 1 else features.transpose(0, 1).flatten(1).unsqueeze(0)
+
+
+def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> list[dict]:
+    """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order.
+
+    Losses are the mean over those of these members that were still training in the epoch.
+    """
     rows = []
-    for k, losses in enumerate(net.train_losses_[: net.last_epochs_.get(m)]):
+    last = {m: net.last_epochs_.get(m, len(net.train_losses_)) for m in members}
+    for k in range(max(last.values())):
         if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
             break
         row = {key: value for key, value in net.history[k].items() if key != "batches"}
         row["epoch"] += offset
-        row["train_task_losses"] = losses[m, places]
+        running = [m for m in members if k < last[m]]
+        row["train_task_losses"] = net.train_losses_[k][running].mean(0)[places]
         if k < len(net.valid_losses_):
-            row["valid_task_losses"] = net.valid_losses_[k][m, places]
+            row["valid_task_losses"] = net.valid_losses_[k][running].mean(0)[places]
+        if len(net.train_totals_[k]) > 1:  # what skorch recorded is the mean over other members, too
+            for name, totals in (("train_loss", net.train_totals_), ("valid_loss", net.valid_totals_)):
+                if k < len(totals):
+                    row[name] = float(totals[k][running].mean())
+                    row[f"{name}_best"] = all(row[name] < earlier[name] for earlier in rows)
         rows.append(row)
     return rows

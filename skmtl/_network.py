@@ -14,7 +14,7 @@ from skmtl._threads import threads_for
 from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf
 from skmtl.tasks import TaskGroup, TaskLayout
 
-CHUNK = 4096  # rows of one forward pass in prediction: large enough to amortise, small enough for the cache
+CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
 
 GLOBAL_GENERATOR = threading.RLock()
 """Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
@@ -38,6 +38,8 @@ class NetworkPlan:
         Name of the activation function.
     dropout : float
         In [0, 1).
+    n_members : int
+        Networks of an ensemble.
     """
 
     sharing: Sharing
@@ -47,6 +49,7 @@ class NetworkPlan:
     head_layer_sizes: tuple[int, ...]
     activation: str
     dropout: float
+    n_members: int = 1
 
     def architecture(self) -> dict[str, object]:
         """Return what two networks must have in common for one to take the weights of the other."""
@@ -56,6 +59,7 @@ class NetworkPlan:
             "hidden_layer_sizes": self.hidden_layer_sizes,
             "head_layer_sizes": self.head_layer_sizes,
             "activation": self.activation,
+            "n_members": self.n_members,
         }
 
     def build(self, n_members: int = 1) -> MultiTaskNetwork:
@@ -93,6 +97,11 @@ class MultiTaskNetwork(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters are."""
         return self.heads.stack.bias_0.device
+
+    @property
+    def n_members(self) -> int:
+        """How many networks are trained side by side."""
+        return len(self.heads.stack.bias_0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (member, batch, n_outputs) for x (batch, n_features) or (member, batch, n_features)."""
@@ -135,17 +144,24 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return one network whose members are these networks of one architecture."""
     first = networks[0].heads.stack.bias_0
-    stack = plan.build_blank(sum(len(network.heads.stack.bias_0) for network in networks)).to(first)
+    stack = plan.build_blank(sum(network.n_members for network in networks)).to(first)
     states = [network.state_dict() for network in networks]
-    stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    try:
+        stack.load_state_dict({name: torch.cat([state[name] for state in states]) for name in states[0]})
+    except RuntimeError as error:
+        raise ValueError(
+            f"sharing={plan.sharing!r} cannot train several members side by side: its parameters and buffers must "
+            f"begin with the member axis, shape.n_members. Found: {str(error).splitlines()[-1].strip(' 	.')}. Mend "
+            f"its module, or set n_members=1."
+        ) from error
     return stack
 
 
-def member_of(network: MultiTaskNetwork, m: int, plan: NetworkPlan) -> MultiTaskNetwork:
-    """Return a copy of one member of a stack, as a network of its own."""
-    alone = plan.build_blank().to(network.heads.stack.bias_0)
-    alone.load_state_dict({name: values[m : m + 1] for name, values in network.state_dict().items()})
-    return alone
+def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
+    """Return a copy of some members of a stack, as a network of their own."""
+    part = plan.build_blank(len(members)).to(network.heads.stack.bias_0)
+    part.load_state_dict({name: values[list(members)] for name, values in network.state_dict().items()})
+    return part
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:
@@ -164,16 +180,17 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     -------
     array of shape (n_samples, ...)
     """
-    device = network.device
-    with threads_for(2.0 * min(len(X), CHUNK) * network.n_parameters), torch.inference_mode():
+    device, chunk = network.device, max(CHUNK // network.n_members, 256)
+    work = 2.0 * min(len(X), chunk) * network.n_parameters
+    with threads_for(work), torch.inference_mode():
         rows = torch.from_numpy(X if X.flags.writeable else X.copy())
-        if len(X) <= CHUNK:
+        if len(X) <= chunk:
             return function(rows.to(device))[0].cpu().numpy()
-        first = function(rows[:CHUNK].to(device))[0].cpu()
+        first = function(rows[:chunk].to(device))[0].cpu()
         out = first.new_empty(len(X), *first.shape[1:])
-        out[:CHUNK] = first
-        for start in range(CHUNK, len(X), CHUNK):
-            out[start : start + CHUNK] = function(rows[start : start + CHUNK].to(device))[0]
+        out[:chunk] = first
+        for start in range(chunk, len(X), chunk):
+            out[start : start + chunk] = function(rows[start : start + chunk].to(device))[0]
         return out.numpy()
 
 

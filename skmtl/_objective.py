@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl.sharing import ViewOf
-from skmtl.tasks import TaskGroup
+from skmtl.tasks import TaskGroup, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
 
@@ -54,6 +54,10 @@ class Objective(nn.Module):
         """Return predictions in encoded units: (..., batch, n_outputs) -> (..., batch, task)."""
         parts = [g.kind.decode(g.view(raw)) for g in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the raw outputs of an ensemble: (member, ..., n_outputs) -> (..., n_outputs)."""
+        return average_members(self.groups, raw)
 
     def loss_and_gradient(
         self, raw: Tensor, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh

@@ -37,6 +37,9 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Activation function of all hidden layers.
     dropout : float, default=0.0
         Share of hidden units dropped in training, in [0, 1).
+    n_members : int, default=1
+        Networks of an ensemble, trained side by side from seeds of their own; the estimator predicts the mean of their
+        probabilities.
     weighting : {"equal", "uncertainty"} or Weighting, default="equal"
         How task losses become one update. See `skmtl.weighting`.
     task_weights : array-like of shape (n_tasks,) or dict, default=None
@@ -97,12 +100,13 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     n_tasks_ : int
         Number of tasks.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained; of an ensemble's member that trained longest.
     history_ : list of dict
         One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
-        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded.
+        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded. Losses of an ensemble are the
+        mean over the members that were still training in that epoch.
     network_ : torch.nn.Module
-        The trained network.
+        The trained network; parameters begin with the axis of an ensemble's members.
     net_ : skorch.NeuralNet
         The skorch net around it. Not kept in files.
     n_features_in_ : int
@@ -114,6 +118,14 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     --------
     MultiTaskRegressor : The same for numeric targets.
     skmtl.model_selection.transfer_gain : Say which tasks gained from sharing.
+
+    Notes
+    -----
+    The first member of an ensemble is the network of ``n_members=1``, and its members are what so many fits in a row
+    with ``n_members=1`` and one RandomState instance as `random_state` would be: each has initial weights, batches and
+    dropout of its own. With `early_stopping` all validate on the same rows; each member stops on its own and goes back
+    to its own best weights. Members whose loss diverges are left out, with a warning, as long as there are others.
+    Callbacks see all members as one net: gradient clipping, for one, clips the norm of all their gradients.
 
     Examples
     --------
@@ -145,6 +157,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         head_layer_sizes=(),
         activation="relu",
         dropout=0.0,
+        n_members=1,
         weighting="equal",
         task_weights=None,
         class_weight=None,
@@ -171,6 +184,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         self.head_layer_sizes = head_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.n_members = n_members
         self.weighting = weighting
         self.task_weights = task_weights
         self.class_weight = class_weight
@@ -234,11 +248,33 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         list of n_tasks arrays of shape (n_samples, n_classes_t)
             In the order of ``classes_``; one array if y was 1-D.
         """
-        raw = self._raw(X)
+        proba = self._probabilities(self._raw(X))
+        return proba[0] if self._target_ndim == 1 else proba
+
+    def predict_proba_members(self, X):
+        """Predict class probabilities by each member of the ensemble.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        list of n_tasks arrays of shape (n_members, n_samples, n_classes_t)
+            What `predict_proba` would say of each member alone, and whose mean over members it says; one array if y
+            was 1-D. Members that diverged in `fit` are not among them.
+        """
+        proba = self._probabilities(self._raw_members(X))
+        proba = [p.reshape(len(self._kept), -1, p.shape[-1]) for p in proba]
+        return proba[0] if self._target_ndim == 1 else proba
+
+    def _probabilities(self, raw: np.ndarray) -> list[np.ndarray]:
+        """Return the probabilities of each task from raw outputs (n_samples, n_outputs)."""
         proba: list = [None] * self.n_tasks_
         for task, columns in self._by_task(raw, lambda kind, raw: kind.probabilities(raw)):
             proba[task] = columns[:, : len(self._codecs[task].classes)]
-        return proba[0] if self._target_ndim == 1 else proba
+        return proba
 
     def _by_task(self, raw: np.ndarray, function):
         """Yield each task's number and its part of ``function(kind, raw)``."""

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
 from skmtl._base import BaseMultiTask
+from skmtl._network import in_chunks
 from skmtl._table import TargetTable
 from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
 
@@ -34,6 +35,9 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         Activation function of all hidden layers.
     dropout : float, default=0.0
         Share of hidden units dropped in training, in [0, 1).
+    n_members : int, default=1
+        Networks of an ensemble, trained side by side from seeds of their own; the estimator predicts their mean, and
+        `predict_std` says how far they differ.
     weighting : {"equal", "uncertainty"} or Weighting, default="equal"
         How task losses become one update. See `skmtl.weighting`.
     task_weights : array-like of shape (n_tasks,) or dict, default=None
@@ -88,12 +92,13 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     n_tasks_ : int
         Number of tasks.
     n_iter_ : int
-        Epochs trained.
+        Epochs trained; of an ensemble's member that trained longest.
     history_ : list of dict
         One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
-        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded.
+        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded. Losses of an ensemble are the
+        mean over the members that were still training in that epoch.
     network_ : torch.nn.Module
-        The trained network.
+        The trained network; parameters begin with the axis of an ensemble's members.
     net_ : skorch.NeuralNet
         The skorch net around it. Not kept in files.
     n_features_in_ : int
@@ -105,6 +110,14 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     --------
     MultiTaskClassifier : The same for classes.
     skmtl.model_selection.transfer_gain : Say which tasks gained from sharing.
+
+    Notes
+    -----
+    The first member of an ensemble is the network of ``n_members=1``, and its members are what so many fits in a row
+    with ``n_members=1`` and one RandomState instance as `random_state` would be: each has initial weights, batches and
+    dropout of its own. With `early_stopping` all validate on the same rows; each member stops on its own and goes back
+    to its own best weights. Members whose loss diverges are left out, with a warning, as long as there are others.
+    Callbacks see all members as one net: gradient clipping, for one, clips the norm of all their gradients.
 
     Examples
     --------
@@ -128,6 +141,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         head_layer_sizes=(),
         activation="relu",
         dropout=0.0,
+        n_members=1,
         weighting="equal",
         task_weights=None,
         optimizer="adamw",
@@ -153,6 +167,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         self.head_layer_sizes = head_layer_sizes
         self.activation = activation
         self.dropout = dropout
+        self.n_members = n_members
         self.weighting = weighting
         self.task_weights = task_weights
         self.optimizer = optimizer
@@ -190,6 +205,35 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
             The estimator.
         """
         return self._partial_fit(X, y, sample_weight)
+
+    def predict_std(self, X):
+        """Return how far the members of an ensemble differ.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_samples, n_tasks), or (n_samples,) if y was 1-D
+            Standard deviation over the members' predictions, in the units of y, with divisor ``n_members - 1``. It is
+            the part of the uncertainty that another seed would show; the noise of y is not in it.
+
+        Raises
+        ------
+        ValueError
+            If there is only one member.
+        """
+        X = self._check_X(X)
+        if len(self._kept) == 1:
+            raise ValueError(
+                f"predict_std needs an ensemble of at least 2 members. Found one, with n_members={self.n_members}. "
+                f"Fit with n_members=5, say{'' if self.n_members == 1 else ', or a smaller lr: the others diverged'}."
+            )
+        std = in_chunks(lambda x: self.network_(x).std(0).unsqueeze(0), X, self.network_)
+        std = std.astype(self._target_dtype, copy=False) * self._codec.scale.astype(self._target_dtype)
+        return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
         weight = table.observed.astype(np.float64) if weight is None else weight

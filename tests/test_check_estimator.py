@@ -26,6 +26,12 @@ def test_check_estimator_with_narrow_attention(estimator):
     assert_passes_every_check(estimator("attention", hidden_layer_sizes=(16,)))
 
 
+@both_estimators
+@checked
+def test_check_estimator_with_an_ensemble(estimator):
+    assert_passes_every_check(estimator(n_members=3))
+
+
 @pytest.mark.slow
 @both_estimators
 @checked

@@ -75,15 +75,14 @@ class Job:
 
     fits: list[Fit] = field(default_factory=list)
     alone: str | None = None
-    prepared: dict[tuple, Prepared] = field(default_factory=dict)  # by split and preprocessing
+    prepared: dict[tuple, Prepared | None] = field(default_factory=dict)  # by split and preprocessing
 
 
 @dataclass
 class Prepared:
-    """The fitted steps before the last one, and the training rows that they give."""
+    """The fitted steps before the last one; the training rows that they give go beside it, for engines to share."""
 
     steps: list
-    X: object
     seconds: float
 
 
@@ -120,6 +119,12 @@ class Protocol:
     return_train_score: bool
     max_bytes: float
     verbose: int
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of all that it holds by rows: engines that send large arguments once go by this."""
+        by_rows = [rows for split in self.splits for rows in split]
+        by_rows += [*self.fit_params.values(), *self.score_params.values()]
+        return object.__sizeof__(self) + sum(getattr(rows, "nbytes", 0) for rows in by_rows)
 
 
 class Evaluation:
@@ -180,8 +185,9 @@ class Evaluation:
         watch = _Watch()
         try:
             with threads_for(0):  # one torch thread for each of the Python threads
-                self._prepare(jobs)
-                parts = self._parallel()(delayed(do_job)(job, self.X, self.y, self.protocol, watch) for job in jobs)
+                rows = self._prepare(jobs)
+                data = [(self.X, self.y, self.protocol, watch, *(rows[key] for key in job.prepared)) for job in jobs]
+                parts = self._parallel()(delayed(do_job)(job, *own) for job, own in zip(jobs, data, strict=True))
                 for part in self._shown(parts, sum(len(job.fits) for job in jobs)):
                     results.update(part)
         except KeyboardInterrupt:
@@ -193,20 +199,28 @@ class Evaluation:
         return results
 
     def _parallel(self) -> Parallel:
-        return Parallel(n_jobs=self.search.n_jobs, prefer="threads", return_as="generator_unordered")
+        how = {"n_jobs": self.search.n_jobs, "prefer": "threads"}
+        try:
+            return Parallel(return_as="generator_unordered", **how)
+        except ValueError:  # some engines give their results only when all are there
+            return Parallel(**how)
 
-    def _prepare(self, jobs: list[Job]) -> None:
-        """Fit the preprocessing of the stacks, once for each split and each combination of its own parameters."""
+    def _prepare(self, jobs: list[Job]) -> dict[tuple, object]:
+        """Fit the preprocessing of the stacks, once for each split and each combination of its own parameters.
+
+        Returns the rows that it gives.
+        """
         first: dict[tuple, Fit] = {}
         for job in jobs:
             for fit in job.fits:
                 if job.alone is None and isinstance(fit.estimator, Pipeline) and len(fit.estimator.steps) > 1:
                     first.setdefault((fit.split, fit.preprocessing), fit)
-        tasks = (delayed(prepare)(key, fit, self.X, self.y, self.splits) for key, fit in first.items())
-        prepared = dict(self._parallel()(tasks)) if first else {}
+        tasks = (delayed(prepare)(key, fit, self.X, self.y, self.splits[key[0]][0]) for key, fit in first.items())
+        done = {key: (prepared, X) for key, prepared, X in (self._parallel()(tasks) if first else ())}
         for job in jobs:
             keys = {(fit.split, fit.preprocessing) for fit in job.fits}
-            job.prepared = {key: prepared[key] for key in keys if key in prepared}
+            job.prepared = {key: done[key][0] for key in keys if key in done}
+        return {key: X for key, (_, X) in done.items()}
 
     def _shown(self, parts: Iterable[Results], n_fits: int) -> Iterator[Results]:
         """Yield the parts; show a bar over fits if the search is verbose."""
@@ -311,26 +325,31 @@ def candidate(estimator, parameters: Mapping):
     return clone(estimator).set_params(**clone(parameters, safe=False))
 
 
-def prepare(key: tuple, fit: Fit, X, y, splits) -> tuple[tuple, Prepared | None]:
+def prepare(key: tuple, fit: Fit, X, y, train) -> tuple[tuple, Prepared | None, object]:
     """Fit the steps before the last one; None if that fails, which each fit will find out and tell for itself."""
     start = time.perf_counter()
     steps = fit.estimator[:-1]
-    X_train, y_train = _safe_split(fit.estimator, X, y, splits[fit.split][0])
+    X_train, y_train = _safe_split(fit.estimator, X, y, train)
     try:
         X_train = steps.fit_transform(X_train, y_train)
     except Exception:
-        return key, None
-    return key, Prepared(steps.steps, X_train, time.perf_counter() - start)
+        return key, None, None
+    return key, Prepared(steps.steps, time.perf_counter() - start), X_train
 
 
-def do_job(job: Job, X, y, protocol: Protocol, watch: _Watch) -> Results:
-    """Fit and score the fits of a job; nothing if the search has been interrupted meanwhile."""
+def do_job(job: Job, X, y, protocol: Protocol, watch: _Watch, *prepared_rows) -> Results:
+    """Fit and score the fits of a job; nothing if the search has been interrupted meanwhile.
+
+    Whatever is large is an argument of its own, which engines send once: X, y, the rows of each entry of
+    `job.prepared`, and what all jobs have in common.
+    """
     if watch.interrupted:
         return {}
     watch.running.add(id(job))
     try:
         with threads_for(0):
-            if job.alone is not None or not _fit_together(job, X, y, protocol):
+            rows = dict(zip(job.prepared, prepared_rows, strict=True))
+            if job.alone is not None or not _fit_together(job, X, y, protocol, rows):
                 for fit in job.fits:
                     _fit_alone(fit, X, y, protocol)
             return {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
@@ -338,11 +357,14 @@ def do_job(job: Job, X, y, protocol: Protocol, watch: _Watch) -> Results:
         watch.running.discard(id(job))
 
 
-def _fit_together(job: Job, X, y, protocol: Protocol) -> bool:
+def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> bool:
     """Fit a stack; return False if it fails as a whole, so that each fit can tell whose fault it is."""
     start = time.perf_counter()
     try:
-        tables = [_table(fits, job.prepared, X, y, protocol) for fits in _by_table(job.fits)]
+        tables = []
+        for fits in _by_table(job.fits):
+            key = (fits[0].split, fits[0].preprocessing)
+            tables.append(_table(fits, X, y, protocol, job.prepared.get(key), rows.get(key)))
         errors = fit_stack(tables, protocol.max_bytes)
     except TooLargeError:
         raise
@@ -367,20 +389,19 @@ def _by_table(fits: Sequence[Fit]) -> list[list[Fit]]:
     return list(tables.values())
 
 
-def _table(fits: list[Fit], prepared: Mapping[tuple, Prepared], X, y, protocol: Protocol) -> Table:
-    """Return what the last steps of some fits read."""
+def _table(fits: list[Fit], X, y, protocol: Protocol, prepared: Prepared | None, rows) -> Table:
+    """Return what the last steps of some fits read; `rows` is what the steps before it made of them."""
     first = fits[0]
     train, _ = protocol.splits[first.split]
     weight = _check_method_params(X, protocol.fit_params, train).get(_weight_name(first))
     if not isinstance(first.estimator, Pipeline) or len(first.estimator.steps) == 1:
         return Table([fit.last for fit in fits], *_safe_split(first.estimator, X, y, train), weight)
-    ready = prepared[first.split, first.preprocessing]
-    if ready is None:
+    if prepared is None:
         raise ValueError("the preprocessing cannot be fitted")
     for fit in fits:
-        fit.estimator.steps[:-1] = ready.steps
-        fit.seconds += ready.seconds / len(fits)
-    return Table([fit.last for fit in fits], ready.X, _safe_split(first.estimator, X, y, train)[1], weight)
+        fit.estimator.steps[:-1] = prepared.steps
+        fit.seconds += prepared.seconds / len(fits)
+    return Table([fit.last for fit in fits], rows, _safe_split(first.estimator, X, y, train)[1], weight)
 
 
 def _fit_alone(fit: Fit, X, y, protocol: Protocol) -> None:

@@ -165,7 +165,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     -----
     The members of a stack may differ in ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` (all 0, or none),
     ``task_weights`` and, without early stopping and dropout, ``random_state``. Candidates that differ in anything
-    else, such as the sharing strategy, widths or batch size, go to different stacks.
+    else, such as the sharing strategy, widths or batch size, go to different stacks. An ensemble (``n_members``)
+    counts as so many members.
 
     Trained alone is what cannot be stacked: an estimator with ``callbacks`` (they act on a whole net), with a torch
     optimizer class (it has one learning rate for all its parameters) or with ``warm_start``; estimators of other

@@ -45,10 +45,7 @@ def why_alone(estimator: BaseMultiTask) -> str | None:
 
 def stack_key(estimator: BaseMultiTask) -> tuple:
     """Return what two estimators must have in common to be trained side by side."""
-    own = set(OWN)
-    if estimator.dropout:
-        own.remove("random_state")  # it also draws the dropout masks
-    shared = {k: content_key(v) for k, v in estimator.get_params(deep=True).items() if k not in own}
+    shared = {k: content_key(v) for k, v in estimator.get_params(deep=True).items() if k not in OWN}
     return (type(estimator), estimator.dropout > 0, *sorted(shared.items()))
 
 
@@ -99,7 +96,7 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
     max_bytes : float
         Bound on the memory of one stack; more members are trained one stack after the other.
     chunk : int
-        Largest number of members of a stack.
+        Largest number of members of a stack, unless one estimator has more.
 
     Returns
     -------
@@ -127,7 +124,8 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
         alike.setdefault(reading.shape, []).extend(members)
     stacks = []
     for members in alike.values():
-        size = min(chunk, _members_within(members[0][1].first, max_bytes))
+        first = members[0][1].first
+        size = max(1, min(chunk, _members_within(first, max_bytes)) // first.n_members)
         stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
     return stacks
 
@@ -177,7 +175,8 @@ class Stack:
         self.estimators = [estimator for estimator, _ in members]
         self.readings = [reading for _, reading in members]
         distinct = list({id(reading): reading for reading in self.readings}.values())
-        owners = [next(k for k, r in enumerate(distinct) if r is reading) for reading in self.readings]
+        places = {id(reading): k for k, reading in enumerate(distinct)}
+        owners = [places[id(reading)] for estimator, reading in members for _ in range(estimator.n_members)]
         self._data = join_tables([reading.data for reading in distinct], owners)
         has_valid = distinct[0].valid is not None
         self._valid = join_tables([reading.valid for reading in distinct], owners) if has_valid else None
@@ -190,29 +189,41 @@ class Stack:
             run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
             self.net = train(run, self._data, self._valid)
         except DivergedError as error:
-            return {id(estimator): error.reasons[m] for m, estimator in enumerate(self.estimators)}
+            return {id(e): error.reasons[self._members_of(k).start] for k, e in enumerate(self.estimators)}
         if self.net.interrupted_:
             raise KeyboardInterrupt
-        return {id(estimator): self.net.diverged_.get(m) for m, estimator in enumerate(self.estimators)}
+        return {id(estimator): self._why_failed(k) for k, estimator in enumerate(self.estimators)}
 
     def hand_out(self) -> None:
         """Make the estimators what their own fits would have made of them, except those that diverged."""
         if self.net is None:
             return
-        for m, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
-            if m not in self.net.diverged_:
-                estimator._keep_member(self.net, m, reading.first)
+        for k, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
+            if self._why_failed(k) is None:
+                estimator._keep_members(self.net, self._members_of(k), reading.first)
+
+    def _members_of(self, k: int) -> range:
+        """Return the members that estimator k has in the stack."""
+        n_members = self.estimators[k].n_members
+        return range(k * n_members, (k + 1) * n_members)
+
+    def _why_failed(self, k: int) -> str | None:
+        """Return what happened to the first member of estimator k if all of its members diverged."""
+        reasons = [self.net.diverged_.get(m) for m in self._members_of(k)]
+        return reasons[0] if all(reasons) else None
 
 
 def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:
     """Return how many members of a stack take no more than `max_bytes`."""
     if max_bytes == math.inf:
         return 2**31
-    need = bytes_per_member(estimator)
+    each = bytes_per_member(estimator)
+    n_members, need = estimator.n_members, each * estimator.n_members
     if need > max_bytes:
         raise TooLargeError(
-            f"A stack of one member takes about {need} bytes in training, more than max_bytes={max_bytes:.0f}. "
-            f"Found {type(estimator).__name__} with hidden_layer_sizes={estimator.hidden_layer_sizes!r}, "
-            f"batch_size={estimator.batch_size} and {estimator.n_tasks_} tasks. Give more bytes or a smaller network."
+            f"A stack of {'one member' if n_members == 1 else f'{n_members} members'} takes about {need} bytes in "
+            f"training, more than max_bytes={max_bytes:.0f}. Found {type(estimator).__name__} with "
+            f"hidden_layer_sizes={estimator.hidden_layer_sizes!r}, batch_size={estimator.batch_size}, "
+            f"n_members={n_members} and {estimator.n_tasks_} tasks. Give more bytes or a smaller network."
         )
-    return int(max_bytes / need)
+    return int(max_bytes / each)

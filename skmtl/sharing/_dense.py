@@ -60,7 +60,8 @@ class DenseStack(StackedModule):
         self.n_layers = len(self.sizes) - 1
         self.activation = activation
         self.keep = torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None
-        self.generator: torch.Generator | None = None
+        self.generators: Sequence[torch.Generator | None] = (None,)
+        self._draw_of: Tensor | None = None
         self.linear_output = linear_output
         self.alike = alike
         self._function = ACTIVATIONS[activation]
@@ -123,9 +124,15 @@ class DenseStack(StackedModule):
         pair = [gradient_of(parameter) for parameter in self._pair(k)]
         return [g.flatten(0, 1) for g in pair] if len(self.stack_shape) == 2 else pair
 
-    def set_dropout(self, dropout: Tensor, generator: torch.Generator) -> None:
-        """Set the share that each member drops, (member,), and what draws the masks."""
-        self.generator = generator
+    def set_dropout(self, dropout: Tensor, generators: Sequence[torch.Generator]) -> None:
+        """Set the share that each member drops, (member,), and what draws its masks.
+
+        Members of one generator read the same draws, so that one of a stack drops what it would drop alone.
+        """
+        self.generators = tuple(dict.fromkeys(generators))
+        places = [self.generators.index(generator) for generator in generators]
+        own = places == list(range(len(self.generators)))  # each member its own
+        self._draw_of = None if own or len(self.generators) == 1 else torch.tensor(places, device=dropout.device)
         self._workspaces = {}
         if not bool(dropout.any()):
             self.keep = None
@@ -138,13 +145,13 @@ class DenseStack(StackedModule):
         torch.mul(a, self._draw_mask(keep, mask) if self.training else mask.fill_(1.0), out=out)
 
     def _draw_mask(self, keep: Tensor, mask: Tensor) -> Tensor:
-        """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops.
-
-        All members read the same draws, so that one of a stack drops what it would drop alone.
-        """
+        """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops."""
         shape = (*self.stack_shape, *mask.shape[1:])
-        draw = mask.new_empty(1, *shape[1:]).uniform_(generator=self.generator).expand(shape)
-        torch.lt(draw, keep.unflatten(0, self.stack_shape), out=mask.view(shape))
+        draws = mask.new_empty(len(self.generators), *shape[1:])
+        for draw, generator in zip(draws, self.generators, strict=True):
+            draw.uniform_(generator=generator)
+        draws = draws.expand(shape) if self._draw_of is None else draws[self._draw_of]
+        torch.lt(draws, keep.unflatten(0, self.stack_shape), out=mask.view(shape))
         return mask.div_(keep)
 
     def _is_active(self, k: int) -> bool:

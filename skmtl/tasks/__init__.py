@@ -12,7 +12,7 @@
 from skmtl.tasks._base import Task
 from skmtl.tasks._classification import Binary, Multiclass
 from skmtl.tasks._codec import ClassCodec, ScaleCodec, sorted_classes
-from skmtl.tasks._layout import TaskGroup, TaskLayout, classification_layout, regression_layout
+from skmtl.tasks._layout import TaskGroup, TaskLayout, average_members, classification_layout, regression_layout
 from skmtl.tasks._regression import Regression
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Task",
     "TaskGroup",
     "TaskLayout",
+    "average_members",
     "classification_layout",
     "regression_layout",
     "sorted_classes",

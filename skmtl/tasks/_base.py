@@ -51,6 +51,14 @@ class Task(ABC):
     def decode(self, raw: Tensor) -> Tensor:
         """Return the prediction in encoded units: (..., batch, width, task) -> (..., batch, task)."""
 
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the raw outputs of an ensemble: (member, ..., width, task) -> (..., width, task).
+
+        What they say is the mean of what its members say. This is the mean of the raw outputs unless a kind's
+        predictions are not linear in them.
+        """
+        return raw.mean(0)
+
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss and its derivative by `raw`; built-in kinds do it in closed form and may overwrite `raw`."""
         with torch.enable_grad():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -40,6 +41,10 @@ class Binary(Task):
 
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)
+
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the log odds of the mean probability."""
+        return F.logsigmoid(raw).logsumexp(0) - F.logsigmoid(-raw).logsumexp(0)
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., batch, 2, task) probabilities that sum to one over the classes."""
@@ -85,6 +90,10 @@ class Multiclass(Task):
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)
+
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the logarithms of the mean probabilities."""
+        return self._mask(raw).log_softmax(-2).logsumexp(0) - math.log(len(raw))
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., batch, width, task) probabilities; classes that a task lacks have probability 0."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from skmtl.tasks._base import Task
@@ -55,6 +56,14 @@ class TaskLayout:
     def places(self) -> np.ndarray:
         """Return the place of each of the user's tasks, the inverse of `order`."""
         return np.argsort(self.order)
+
+
+def average_members(groups: Sequence[TaskGroup], raw: Tensor) -> Tensor:
+    """Return the raw outputs that say what members say on average: (member, ..., n_outputs) -> (..., n_outputs)."""
+    if len(raw) == 1:
+        return raw[0]
+    parts = [group.kind.average(group.view(raw)).flatten(-2) for group in groups]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 def regression_layout(n_tasks: int) -> TaskLayout:

@@ -129,18 +129,19 @@ class MultiTaskNet(NeuralNet):
         self._all = self.members
         self.active = torch.arange(len(self.members))
         self._left: dict[int, dict[str, Tensor]] = {}
-        self._masks = torch.Generator(self.device).manual_seed(self.members.seeds[0])
+        self._masks = {s: torch.Generator(self.device).manual_seed(s) for s in self.members.distinct_seeds}
         self._lay_out()
         return self
 
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
+        self.diverged_ = {}
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
             if isinstance(module, DenseStack) and module.keep is not None:
-                module.set_dropout(self.members.dropout, self._masks)
+                module.set_dropout(self.members.dropout, [self._masks[seed] for seed in self.members.seeds])
 
     def initialize_optimizer(self, triggered_directly=None):
         """Create a flat optimiser, or a user's torch optimiser over the same parameters."""
@@ -155,6 +156,7 @@ class MultiTaskNet(NeuralNet):
     def initialize_history(self):
         """Begin an empty history."""
         self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
+        self.train_totals_, self.valid_totals_ = [], []  # per epoch: (member,), what "train_loss" is of one member
         self.diverged_: dict[int, str] = {}  # member -> what happened
         self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
         return super().initialize_history()
@@ -318,7 +320,7 @@ class MultiTaskNet(NeuralNet):
             self._gradient(batch, losses)
             self.optimizer_.step()
         else:
-            self.optimizer_.step(lambda: self._gradient(batch, losses) and self._total(losses))
+            self.optimizer_.step(lambda: self._gradient(batch, losses) and self._totals(losses).sum())
 
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
@@ -331,9 +333,14 @@ class MultiTaskNet(NeuralNet):
         return kept
 
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
-        """Do `_step` and call skorch's hooks around its parts."""
+        """Do `_step` and call skorch's hooks around its parts.
+
+        Where members have batches of their own, callbacks see all of their rows as one batch.
+        """
         x, y, weight = batch
         shown = (x, mark_missing(y, weight))
+        if x.ndim == 3:
+            shown = tuple(part.flatten(0, 1) for part in shown)
         for hook in hooks.batch_begin:
             hook(self, batch=shown, training=True)
         raw = None
@@ -343,13 +350,19 @@ class MultiTaskNet(NeuralNet):
             raw = self._gradient(batch, losses, keep_raw=True)
             for hook in hooks.grad_computed:
                 hook(self, named_parameters=self.module_.named_parameters(), batch=shown, training=True)
-            return self._total(losses)
+            return self._totals(losses).sum()
 
         self.optimizer_.step(closure)
-        loss = self._total(losses)
+        loss = self._mean(self._totals(losses))
         self.history.record_batch("train_loss", loss.item())
         for hook in hooks.batch_end:
-            hook(self, batch=shown, training=True, loss=loss, y_pred=raw[0])
+            hook(
+                self,
+                batch=shown,
+                training=True,
+                loss=loss,
+                y_pred=raw.flatten(0, 1) if x.ndim == 3 else self._average(raw),
+            )
 
     @torch.inference_mode()
     def _valid_epoch(self, batches: Batches) -> None:
@@ -365,11 +378,12 @@ class MultiTaskNet(NeuralNet):
             loss_sum = loss_sum + (pointwise if weight is None else pointwise * weight).sum(-2)
             total = total + _label_weight((x, y, weight))
             for hook in hooks.batch_end:
-                hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=raw[0])
+                hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
         losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
         self.valid_losses_.append(self._of_all(losses).cpu().numpy())
-        self.valid_loss_ = (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
-        row = {"valid_loss": float(self._total(losses)), "valid_batch_size": len(batches.dataset)}
+        self.valid_loss_ = self._totals(losses)
+        self.valid_totals_.append(self._of_all(self.valid_loss_).cpu().numpy())
+        row = {"valid_loss": float(self._mean(self.valid_loss_)), "valid_batch_size": len(batches.dataset)}
         self.history[-1]["batches"].append(row)
 
     # ---- losses -------------------------------------------------------------------------------------------------
@@ -386,22 +400,33 @@ class MultiTaskNet(NeuralNet):
             return self.members.task_weights if adaptive is None else adaptive
         return adaptive * self.members.task_weights
 
-    def _total(self, losses: Tensor) -> Tensor:
-        """Return the fixed-weight sum of task losses over members and tasks: (..., member, task) -> (...)."""
-        return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum((-2, -1))
+    def _totals(self, losses: Tensor) -> Tensor:
+        """Return the fixed-weight sum of each member's task losses: (..., member, task) -> (..., member)."""
+        return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
+
+    def _mean(self, totals: Tensor) -> Tensor:
+        """Return the mean over the members that have neither stopped nor diverged: (..., member) -> (...)."""
+        running = self._running()
+        return (totals if len(running) == len(self.members) else totals[..., running]).mean(-1)
+
+    def _running(self) -> list[int]:
+        """Return the members that have neither stopped nor diverged; all of them once there is none left."""
+        ended = self.diverged_.keys() | self.last_epochs_.keys()
+        return [k for k, m in enumerate(self.active.tolist()) if m not in ended] or list(range(len(self.members)))
 
     def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
-        """Return losses (member, task) with a row for each member, also for those who have left."""
+        """Return losses (member, ...) with a row for each member, also for those who have left."""
         if len(self.active) == len(self._all):
             return losses
-        everyone = losses.new_full((len(self._all), losses.shape[1]), fill)
+        everyone = losses.new_full((len(self._all), *losses.shape[1:]), fill)
         everyone[self.active] = losses
         return everyone
 
     def _penalty(self) -> Tensor:
         """Return lambda times the penalty of each member: (member,)."""
         data = self._buffer.data.detach()
-        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in self._tied]
+        tied = self._tied if bool((self.members.sharing_lambda > 0).any()) else []
+        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in tied]
         return sum(terms, torch.zeros_like(self.members.sharing_lambda))
 
     def _add_penalty_gradient(self) -> None:
@@ -412,10 +437,13 @@ class MultiTaskNet(NeuralNet):
     def _record_train_losses(self, losses: Tensor, totals: list[Tensor | float]) -> None:
         """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
         self._check_finite(losses)
-        penalty = float(self._penalty().sum()) if bool((self.members.sharing_lambda > 0).any()) else 0.0
+        by_member, penalty = self._totals(losses), self._penalty()
         rows = self.history[-1]["batches"]
-        for row, loss in zip(rows, self._total(losses).tolist(), strict=True):
-            row["train_loss"] = loss + penalty
+        for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
+            row["train_loss"] = loss + float(self._mean(penalty))
+        sizes = [row["train_batch_size"] for row in rows]
+        share = torch.tensor(sizes, dtype=losses.dtype, device=losses.device) / sum(sizes)
+        self.train_totals_.append(self._of_all(share @ by_member + penalty).cpu().numpy())
         share = _stack_totals(totals, losses)
         self.train_losses_.append(self._of_all((losses * share).sum(0) / share.sum(0)).cpu().numpy())
 
@@ -440,10 +468,16 @@ class MultiTaskNet(NeuralNet):
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
     def evaluation_step(self, batch, training=False):
-        """Return raw outputs (batch, n_outputs)."""
+        """Return raw outputs (batch, n_outputs), the average over members."""
         self._set_training(training)
         with torch.set_grad_enabled(training):
-            return self.module_(batch[0])[0]
+            return self._average(self.module_(batch[0]))
+
+    def _average(self, raw: Tensor) -> Tensor:
+        """Return what the members that have not diverged say on average: (batch, n_outputs)."""
+        if self.diverged_:
+            raw = raw[[m for m in range(len(raw)) if m not in self.diverged_]]
+        return self.criterion_.average(raw)
 
     def predict(self, X):
         """Return encoded predictions (n_samples, task): class codes, or standardised values."""
