@@ -152,6 +152,7 @@ class MultiTaskNet(NeuralNet):
             self.optimizer_.vary(self.members.lr / self.lr)
             self.optimizer_.tie(self._tied, self.members.sharing_lambda)
             return self
+        self._pace = 1.0
         return super().initialize_optimizer(triggered_directly)
 
     def initialize_history(self):
@@ -280,7 +281,7 @@ class MultiTaskNet(NeuralNet):
             return
         self._set_training(training)
         if training:
-            self._set_pace(len(self.train_losses_) / self.max_epochs)
+            self._set_pace(len(self.train_losses_) % self.max_epochs / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
@@ -290,9 +291,8 @@ class MultiTaskNet(NeuralNet):
         if isinstance(self.optimizer_, FlatOptimizer):
             self.optimizer_.schedule = factor
             return
-        before = 1.0 if progress == 0 else self._pace
         for group in self.optimizer_.param_groups:
-            group["lr"] *= factor / before
+            group["lr"] *= factor / self._pace
         self._pace = factor
 
     def _train_epoch(self, batches: Batches) -> None:
