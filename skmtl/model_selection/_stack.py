@@ -21,7 +21,7 @@ from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class_weight", "random_state")
 """Parameters that members of one stack may have different values of."""
 
-CHUNK = 32
+CHUNK = 64
 """Largest number of members of a stack."""
 
 
