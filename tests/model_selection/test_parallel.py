@@ -107,7 +107,8 @@ def test_cross_validation_gives_the_same_fitted_estimators(engine):
 
 def test_halving_stays_here_and_gives_the_same(engine):
     X, y = make_table("regression")
-    search = HalvingStackedSearchCV(make_estimator(), GRID, cv=FOLDS, min_resources=1, refit="r2", scoring=place).fit(X, y)
+    options = {"cv": FOLDS, "min_resources": 1, "scoring": place, "refit": "r2"}
+    search = HalvingStackedSearchCV(make_estimator(), GRID, **options).fit(X, y)
     assert set(search.cv_results_["mean_test_process"]) == {os.getpid()}
     with joblib.parallel_config("sequential"):
         here = clone(search).fit(X, y)
