@@ -247,7 +247,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         y = self._encode(table)
         if weight is not None:
             y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
-        y = torch.as_tensor(y[:, order], **place)
+        in_order = bool((order == np.arange(len(order))).all())
+        y = torch.as_tensor(y if in_order else y[:, order], **place)
         rows = None
         if weight is not None:
             used = (weight > 0).any(axis=1)
