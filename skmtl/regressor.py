@@ -238,8 +238,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
         y = _numbers(table)
         if weight is None:
-            weight = table.observed.astype(np.float64)
-        self._codec = ScaleCodec.fit(y if (weight > 0).all() else np.where(weight > 0, y, 0.0), weight)
+            weight = None if table.observed.all() else table.observed.astype(np.float64)
+        self._codec = ScaleCodec.fit(y if weight is None else np.where(weight > 0, y, 0.0), weight)
         if self._target_dtype.kind != "f":
             self._target_dtype = np.dtype(np.float64)
         return regression_layout(table.n_columns)
