@@ -23,7 +23,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, sharing_path
-from skmtl.model_selection._evaluation import Protocol
+from skmtl.model_selection._jobs import Protocol
 from skmtl.training import DivergedError
 from tests._cases import make_estimator, make_table
 
