@@ -168,7 +168,11 @@ def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> 
             if job.alone is not None or not _fit_together(job, X, y, protocol, rows):
                 for fit in job.fits:
                     _fit_alone(fit, X, y, protocol)
-            return {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
+            results = {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
+        if job.course is None:
+            for fit in job.fits:
+                fit.estimator = None  # with its network
+        return results
     finally:
         watch.running.discard(id(job))
 
