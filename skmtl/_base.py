@@ -583,12 +583,12 @@ def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> li
 
     Losses are the mean over those of these members that were still training in the epoch.
     """
-    rows = []
+    rows, best, epochs = [], {}, net.history.to_list()  # its own look-up takes longer than all the rest
     last = {m: net.last_epochs_.get(m, len(net.train_losses_)) for m in members}
     for k in range(max(last.values())):
-        if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
+        if k == len(epochs) or "train_loss" not in epochs[k]:  # a checkpoint was loaded, or interrupted
             break
-        row = {key: value for key, value in net.history[k].items() if key != "batches"}
+        row = {key: value for key, value in epochs[k].items() if key != "batches"}
         row["epoch"] += offset
         running = [m for m in members if k < last[m]]
         row["train_task_losses"] = net.train_losses_[k][running].mean(0)[places]
@@ -598,6 +598,7 @@ def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> li
             for name, totals in (("train_loss", net.train_totals_), ("valid_loss", net.valid_totals_)):
                 if k < len(totals):
                     row[name] = float(totals[k][running].mean())
-                    row[f"{name}_best"] = all(row[name] < earlier[name] for earlier in rows)
+                    row[f"{name}_best"] = row[name] < best.get(name, float("inf"))
+                    best[name] = min(row[name], best.get(name, row[name]))
         rows.append(row)
     return rows
