@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exc
 
@@ -32,11 +32,13 @@ from sklearn.utils.parallel import Parallel, delayed
 from skmtl._base import BaseMultiTask
 from skmtl.model_selection._stack import (
     CHUNK,
+    Stack,
     Table,
     TooLargeError,
     content_key,
     cut_evenly,
     fit_stack,
+    make_stacks,
     reading_key,
     stack_key,
     why_alone,
@@ -76,6 +78,22 @@ class Job:
     fits: list[Fit] = field(default_factory=list)
     alone: str | None = None
     prepared: dict[tuple, Prepared | None] = field(default_factory=dict)  # by split and preprocessing
+    course: Course | None = None
+
+    def keep(self, candidates: Collection[int]) -> None:
+        """Go on with some candidates only."""
+        self.fits = [fit for fit in self.fits if fit.candidate in candidates]
+        for stack in self.course.stacks or ():
+            stack.keep([fit.last for fit in self.fits])
+
+
+@dataclass
+class Course:
+    """How far a job is trained that goes on from where it was when it is done again."""
+
+    max_epochs: int  # in all
+    epochs: int = 0  # by the end of the next time
+    stacks: list[Stack] | None = None
 
 
 @dataclass
@@ -166,7 +184,11 @@ class Evaluation:
 
     def run(self, candidates: Sequence[dict]) -> list[dict]:
         """Return one result for each candidate and split, splits innermost."""
-        jobs = self._jobs(candidates)
+        return self.do(self.jobs(candidates))
+
+    def do(self, jobs: list[Job]) -> list[dict]:
+        """Return one result for each candidate and split of some jobs, splits innermost."""
+        candidates = sorted({fit.candidate for job in jobs for fit in job.fits})
         if self.search.verbose:
             self._announce(jobs, len(candidates))
         results = self._results(jobs)
@@ -174,7 +196,7 @@ class Evaluation:
         _warn_or_raise_about_fit_failures(finished, self.search.error_score)
         if callable(self.search.scoring):
             _insert_error_scores(finished, self.search.error_score)
-        places = [(c, s) for c in range(len(candidates)) for s in range(len(self.splits))]
+        places = [(c, s) for c in candidates for s in range(len(self.splits))]
         if self.interrupted:
             self._tell_interrupted(len(finished), len(places))
         return [results.get(place) or self._not_reached(place, finished) for place in places]
@@ -187,7 +209,8 @@ class Evaluation:
             with threads_for(0):  # one torch thread for each of the Python threads
                 rows = self._prepare(jobs)
                 data = [(self.X, self.y, self.protocol, watch, *(rows[key] for key in job.prepared)) for job in jobs]
-                parts = self._parallel()(delayed(do_job)(job, *own) for job, own in zip(jobs, data, strict=True))
+                parallel = self._parallel(goes_on=any(job.course for job in jobs))
+                parts = parallel(delayed(do_job)(job, *own) for job, own in zip(jobs, data, strict=True))
                 for part in self._shown(parts, sum(len(job.fits) for job in jobs)):
                     results.update(part)
         except KeyboardInterrupt:
@@ -198,8 +221,8 @@ class Evaluation:
                 raise
         return results
 
-    def _parallel(self) -> Parallel:
-        how = {"n_jobs": self.search.n_jobs, "prefer": "threads"}
+    def _parallel(self, goes_on: bool = False) -> Parallel:
+        how = {"n_jobs": self.search.n_jobs, **({"require": "sharedmem"} if goes_on else {"prefer": "threads"})}
         try:
             return Parallel(return_as="generator_unordered", **how)
         except ValueError:  # some engines give their results only when all are there
@@ -236,7 +259,7 @@ class Evaluation:
 
     # ---- what is trained together -------------------------------------------------------------------------------
 
-    def _jobs(self, candidates: Sequence[dict]) -> list[Job]:
+    def jobs(self, candidates: Sequence[dict]) -> list[Job]:
         """Sort the fits into jobs: those that may be together by split, so that one stack reads few tables."""
         together: dict[tuple, list[Fit]] = {}
         alone: list[Job] = []
@@ -361,16 +384,16 @@ def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, objec
     """Fit a stack; return False if it fails as a whole, so that each fit can tell whose fault it is."""
     start = time.perf_counter()
     try:
-        tables = []
-        for fits in _by_table(job.fits):
-            key = (fits[0].split, fits[0].preprocessing)
-            tables.append(_table(fits, X, y, protocol, job.prepared.get(key), rows.get(key)))
-        errors = fit_stack(tables, protocol.max_bytes)
+        if job.course is None:
+            errors = fit_stack(_tables(job, X, y, protocol, rows), protocol.max_bytes)
+        else:
+            errors = _go_on(job, X, y, protocol, rows)
     except TooLargeError:
         raise
     except Exception as error:
         if protocol.verbose:
             print(f"One by one, for the {len(job.fits)} together raised: {error!r}")  # noqa: T201
+        job.alone = "a stack of them cannot be fitted"
         return False
     seconds = (time.perf_counter() - start) / len(job.fits)
     for fit, error in zip((fit for fits in _by_table(job.fits) for fit in fits), errors, strict=True):
@@ -379,6 +402,26 @@ def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, objec
         if error and protocol.error_score == "raise":
             raise ValueError(fit.error)
     return True
+
+
+def _go_on(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[str | None]:
+    """Do what `fit_stack` does, as far as the course of the job says and from where it was."""
+    course, errors = job.course, {}
+    if course.stacks is None:
+        course.stacks = make_stacks(_tables(job, X, y, protocol, rows), protocol.max_bytes)
+    for stack in course.stacks:
+        errors.update(stack.fit(course.epochs, course.max_epochs))
+        stack.hand_out()
+    return [errors[id(fit.last)] for fits in _by_table(job.fits) for fit in fits]
+
+
+def _tables(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[Table]:
+    """Return what the fits of a job learn from, table by table."""
+    tables = []
+    for fits in _by_table(job.fits):
+        key = (fits[0].split, fits[0].preprocessing)
+        tables.append(_table(fits, X, y, protocol, job.prepared.get(key), rows.get(key)))
+    return tables
 
 
 def _by_table(fits: Sequence[Fit]) -> list[list[Fit]]:

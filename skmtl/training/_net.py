@@ -88,6 +88,9 @@ class DivergedError(ValueError):
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
 
+    def __reduce__(self):
+        return DivergedError, (self.reasons,)  # an error that cannot be read back lets other processes wait for ever
+
 
 class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
@@ -142,7 +145,6 @@ class MultiTaskNet(NeuralNet):
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
-        self.diverged_ = {}
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
@@ -156,6 +158,7 @@ class MultiTaskNet(NeuralNet):
             self.optimizer_.vary(self.members.lr / self.lr)
             self.optimizer_.tie(self._tied, self.members.sharing_lambda)
             return self
+        self._pace = 1.0
         return super().initialize_optimizer(triggered_directly)
 
     def initialize_history(self):
@@ -284,7 +287,7 @@ class MultiTaskNet(NeuralNet):
             return
         self._set_training(training)
         if training:
-            self._set_pace(len(self.train_losses_) / self.max_epochs)
+            self._set_pace(len(self.train_losses_) % self.max_epochs / self.max_epochs)
         (self._train_epoch if training else self._valid_epoch)(iterator)
         self.history.record(f"{prefix}_batch_count", len(iterator))
 
@@ -294,9 +297,8 @@ class MultiTaskNet(NeuralNet):
         if isinstance(self.optimizer_, FlatOptimizer):
             self.optimizer_.schedule = factor
             return
-        before = 1.0 if progress == 0 else self._pace
         for group in self.optimizer_.param_groups:
-            group["lr"] *= factor / before
+            group["lr"] *= factor / self._pace
         self._pace = factor
 
     def _train_epoch(self, batches: Batches) -> None:
@@ -480,9 +482,9 @@ class MultiTaskNet(NeuralNet):
             return self._average(self.module_(batch[0]))
 
     def _average(self, raw: Tensor) -> Tensor:
-        """Return what the members that have not diverged say on average: (batch, n_outputs)."""
+        """Return what the members at work that have not diverged say on average: (batch, n_outputs)."""
         if self.diverged_:
-            raw = raw[[m for m in range(len(raw)) if m not in self.diverged_]]
+            raw = raw[[k for k, m in enumerate(self.active.tolist()) if m not in self.diverged_]]
         return self.criterion_.average(raw)
 
     def predict(self, X):

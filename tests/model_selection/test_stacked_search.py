@@ -100,7 +100,7 @@ def test_members_of_different_seeds_and_task_weights():
 def test_more_candidates_than_one_stack_holds():
     X, y = make_table("regression")
     grid = {"lr": np.logspace(-4, -1, 35)}
-    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=4)
+    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=2)
 
 
 def test_scores_by_task_choose_by_their_average():

@@ -72,6 +72,33 @@ def test_members_that_read_the_same_targets(kind):
         torch.testing.assert_close(gradient[member], expected)
 
 
+def test_the_average_of_members_by_hand():
+    raw = torch.tensor([1.0, 4.0], dtype=torch.float64).view(2, 1, 1, 1)
+    assert Regression(1).average(raw).item() == pytest.approx(2.5)
+    odds = torch.tensor([1.0, 3.0], dtype=torch.float64).log().view(2, 1, 1, 1)  # probabilities 1/2 and 3/4
+    assert Binary(1).average(odds).exp().item() == pytest.approx((5 / 8) / (3 / 8))
+    counts = torch.tensor([[1.0, 1.0, 5.0], [1.0, 3.0, 5.0]], dtype=torch.float64).log().view(2, 1, 3, 1)
+    average = Multiclass([2]).average(counts[:, :, :2])  # 1/2, 1/2 and 1/4, 3/4
+    torch.testing.assert_close(average.exp().flatten(), torch.tensor([3 / 8, 5 / 8], dtype=torch.float64))
+
+
+@every_kind
+def test_the_average_says_the_mean_of_what_members_say(kind):
+    raw, _ = draw(kind, 4, 7)  # four members
+    say = kind.decode if isinstance(kind, Regression) else kind.probabilities
+    torch.testing.assert_close(say(kind.average(raw)), say(raw).mean(0))
+    torch.testing.assert_close(say(kind.average(raw[:1])), say(raw[0]))
+
+
+@pytest.mark.parametrize("kind", [Binary(1), Multiclass([2])])
+def test_members_that_are_sure_lose_no_digit(kind):
+    sure = torch.tensor([800.0, 900.0], dtype=torch.float32).view(2, 1, 1, 1)
+    raw = sure if kind.width == 1 else torch.cat([torch.zeros_like(sure), sure], dim=-2)
+    average = kind.average(raw).flatten()
+    odds = average[0] if kind.width == 1 else average[1] - average[0]
+    assert odds.item() == pytest.approx(800.0 + np.log(2.0), rel=1e-6)  # 1 - p is the mean of exp(-800) and exp(-900)
+
+
 def test_regression_is_half_the_squared_error():
     raw, target = draw(Regression(3), 7)
     torch.testing.assert_close(Regression(3).loss(raw, target), 0.5 * (raw[:, 0] - target) ** 2)
