@@ -162,7 +162,9 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return a copy of some members of a stack, as a network of their own."""
     part = plan.build_blank(len(members)).to(network.heads.stack.bias_0)
-    part.load_state_dict({name: values[list(members)] for name, values in network.state_dict().items()})
+    together = len(members) == members[-1] - members[0] + 1
+    index = slice(members[0], members[-1] + 1) if together else list(members)  # a slice is a view
+    part.load_state_dict({name: values[index] for name, values in network.state_dict().items()})
     return part
 
 

@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmtl._base import BaseMultiTask
-from skmtl.model_selection._evaluation import Course, Evaluation, Job
+from skmtl.model_selection._evaluation import Evaluation
+from skmtl.model_selection._jobs import Course, Job
 from skmtl.model_selection._search import _MAX_BYTES, _StackedSearch
 
 __all__ = ["HalvingStackedSearchCV"]

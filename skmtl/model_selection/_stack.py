@@ -21,7 +21,7 @@ from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class_weight", "random_state")
 """Parameters that members of one stack may have different values of."""
 
-CHUNK = 32
+CHUNK = 64
 """Largest number of members of a stack."""
 
 
@@ -110,9 +110,12 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
         If the data are not what they must be, or one member alone takes more than `max_bytes`.
     """
     failures: dict[int, str | None] = {}
-    for stack in make_stacks(tables, max_bytes, chunk):
+    stacks = make_stacks(tables, max_bytes, chunk)
+    while stacks:  # no two of them at once hold networks
+        stack = stacks.pop(0)
         failures.update(stack.fit())
         stack.hand_out()
+        del stack
     return [failures[id(estimator)] for table in tables for estimator in table.estimators]
 
 

@@ -22,8 +22,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import StackedGridSearchCV, sharing_path
-from skmtl.model_selection._evaluation import Protocol
+from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, sharing_path
+from skmtl.model_selection._jobs import Protocol
 from skmtl.training import DivergedError
 from tests._cases import make_estimator, make_table
 
@@ -103,6 +103,21 @@ def test_cross_validation_gives_the_same_fitted_estimators(engine):
     for ours, theirs in zip(there["estimator"], here["estimator"], strict=True):
         for a, b in zip(ours.predict_proba(X), theirs.predict_proba(X), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_halving_stays_here_and_gives_the_same(engine):
+    X, y = make_table("regression")
+    options = {"cv": FOLDS, "min_resources": 1, "scoring": place, "refit": "r2"}
+    search = HalvingStackedSearchCV(make_estimator(), GRID, **options).fit(X, y)
+    assert set(search.cv_results_["mean_test_process"]) == {os.getpid()}
+    with joblib.parallel_config("sequential"):
+        here = clone(search).fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_r2"], here.cv_results_["mean_test_r2"])
+
+
+def place(estimator, X, y):
+    """Tell as scores how good an estimator is, and in which process that was found."""
+    return {"r2": estimator.score(X, y), "process": os.getpid()}
 
 
 def test_sharing_path_gives_the_same(engine):
