@@ -63,8 +63,11 @@ class Job:
     def keep(self, candidates: Collection[int]) -> None:
         """Go on with some candidates only."""
         self.fits = [fit for fit in self.fits if fit.candidate in candidates]
-        for stack in self.course.stacks or ():
+        if self.course.stacks is None:
+            return
+        for stack in self.course.stacks:
             stack.keep([fit.last for fit in self.fits])
+        self.course.stacks = [stack for stack in self.course.stacks if stack.estimators]
 
 
 @dataclass

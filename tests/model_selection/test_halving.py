@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import HalvingStackedSearchCV
+from skmtl.model_selection._stack import bytes_per_member
 from skmtl.sharing import STRATEGIES
 from skmtl.training import MultiTaskNet
 from tests._cases import make_estimator, make_table
@@ -74,6 +75,16 @@ def test_survivors_go_on_and_losers_are_let_go(monkeypatch):
     monkeypatch.setattr(MultiTaskNet, "fit_loop", count)
     HalvingStackedSearchCV(make_estimator(max_epochs=9), GRID, cv=FOLDS, refit=False).fit(X, y)
     assert trained == [(27, 1), (9, 2), (3, 6)]
+
+
+def test_stacks_without_survivors_are_let_go(capsys):
+    X, y = make_table("regression", missing=0.0)
+    model = make_estimator(max_epochs=9).fit(X, y)
+    max_bytes = 2 * bytes_per_member(model)  # two members a stack: some lose both
+    HalvingStackedSearchCV(model, GRID, cv=FOLDS, max_bytes=max_bytes, verbose=1).fit(X, y)
+    told = capsys.readouterr().out
+    assert "Rung 3 of 3" in told
+    assert "One by one" not in told and "Trained alone" not in told
 
 
 def test_what_looks_back_is_trained_anew():

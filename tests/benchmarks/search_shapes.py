@@ -1,0 +1,123 @@
+"""What candidates side by side cost at other sizes than those of `search_time`: small networks, many rows.
+
+Run: python tests/benchmarks/search_shapes.py
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from _bench import medians, one_thread, table
+from fit_time import HIDDEN, job
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.neural_network import MLPRegressor
+from torch import nn
+
+from skmtl import MultiTaskRegressor
+from skmtl.model_selection import StackedGridSearchCV
+from skmtl.model_selection._stack import Table, fit_stack
+
+LRS, DECAYS = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2], [0.0, 1e-4, 1e-3, 1e-2]
+FOLDS = KFold(5, shuffle=True, random_state=0)
+STRATEGIES = ("hard", "soft", "attention", "independent")
+
+
+def plain_fit(X: torch.Tensor, y: torch.Tensor, width: int, batch_size: int, epochs: int) -> None:
+    """Train one network as it is written in plain torch."""
+    net = nn.Sequential(
+        nn.Linear(X.shape[1], width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, y.shape[1])
+    )
+    optimizer = torch.optim.Adam(net.parameters(), lr=1e-3)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(X)).split(batch_size):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(net(X[rows]), y[rows]).backward()
+            optimizer.step()
+
+
+def stack_fit(X: np.ndarray, y: np.ndarray, width: int, batch_size: int, epochs: int) -> None:
+    """Train 32 networks as a stack, as a search does: 16 step sizes on the rows of each of two folds."""
+    params = {"hidden_layer_sizes": (width, width), "batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
+    rows = [train for train, _ in KFold(2).split(np.zeros(2 * len(X)))]
+    X, y = (np.concatenate([a, a]) for a in (X, y))
+    models = [[MultiTaskRegressor(**params, optimizer="adam", lr=lr) for lr in np.logspace(-4, -2, 16)] for _ in rows]
+    fit_stack([Table(own, X[of], y[of]) for own, of in zip(models, rows, strict=True)])
+
+
+def small_rows(width: int = 32, batch_size: int = 32, epochs: int = 10) -> list[tuple]:
+    """Return the rows of small networks: whole fits, per candidate and step."""
+    n, d, n_tasks = 1_000, 20, 5
+    X, y = job(n, d, n_tasks)
+    own, tensors = (width, batch_size, epochs), [torch.from_numpy(a) for a in (X, y)]
+    seconds = medians({"stack": lambda: stack_fit(X, y, *own), "plain": lambda: plain_fit(*tensors, *own)})
+    steps = epochs * -(-n // batch_size)
+    ours, theirs = 1e6 * seconds["stack"] / (32 * steps), 1e6 * seconds["plain"] / steps
+    name = f"hidden {width}-{width}, T = {n_tasks}, batch {batch_size}, stack of 32"
+    return [
+        (f"{name}: µs a step of a candidate (plain torch: {theirs:.0f})", f"{ours:.1f}", "-"),
+        (f"{name}: times faster than plain torch", f"{theirs / ours:.1f}", ">= 25"),
+    ]
+
+
+def many_rows(n: int = 10_000, batch_size: int = 256, epochs: int = 6) -> list[tuple]:
+    """Return the rows of a search over 20 candidates x 5 folds of many rows."""
+    X, y = job(n, 20, 5)
+    model = MultiTaskRegressor(
+        hidden_layer_sizes=HIDDEN, batch_size=batch_size, max_epochs=epochs, optimizer="adam", random_state=0
+    )
+    mlp = MLPRegressor(
+        hidden_layer_sizes=HIDDEN, batch_size=batch_size, max_iter=epochs, tol=0, n_iter_no_change=10**9, random_state=0
+    )
+    options = {"cv": FOLDS, "refit": False}
+    ours = StackedGridSearchCV(model, {"lr": LRS, "weight_decay": DECAYS}, **options)
+    few = GridSearchCV(mlp, {"learning_rate_init": [1e-3, 1e-2], "alpha": [0.0, 1e-3]}, **options)  # of 20 candidates
+    seconds = medians({"ours": lambda: ours.fit(X, y), "mlp": lambda: few.fit(X, y)}, rounds=3)
+    seconds["mlp"] *= 5
+    name = f"n = {n}, hidden 64-64, T = 5, batch {batch_size}, {epochs} epochs, 100 members"
+    return [
+        (f"{name}: seconds", f"{seconds['ours']:.2f}", "-"),
+        (
+            f"... times faster than MLPRegressor, 4 of 20 candidates times five ({seconds['mlp']:.1f} s)",
+            f"{seconds['mlp'] / seconds['ours']:.1f}",
+            ">= 4",
+        ),
+    ]
+
+
+def difference(sharing: str, n_tasks: int) -> float:
+    """Return the largest difference of a fold score in a stack to the one that a fit alone gets."""
+    X, y = job(403, 13, n_tasks)
+    model = MultiTaskRegressor(
+        sharing, hidden_layer_sizes=(50, 28), batch_size=32, max_epochs=5, weight_decay=0.0, random_state=0
+    )
+    grid = {"lr": [3e-4, 1e-3, 1e-2], "sharing_lambda": [0.0, 1e-3]}
+    searches = [search(model, grid, cv=FOLDS, refit=False).fit(X, y) for search in (StackedGridSearchCV, GridSearchCV)]
+    scores = [[s.cv_results_[f"split{k}_test_score"] for k in range(FOLDS.n_splits)] for s in searches]
+    return float(np.abs(np.subtract(*scores)).max())
+
+
+def score_rows() -> list[tuple]:
+    """Return rows of differences to fits alone."""
+    return [
+        (
+            f"{sharing}, T = {n_tasks}: largest difference of a fold score to a fit alone",
+            f"{difference(sharing, n_tasks):.0e}",
+            "0" if n_tasks > 1 else "<= 1e-6",
+        )
+        for sharing in STRATEGIES
+        for n_tasks in (1, 2, 5)
+    ]
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    one_thread()
+    table("A stack of small networks: whole fits of n = 1000, d = 20, float32, one thread", small_rows())
+    table("A search of 20 candidates x 5 folds over many rows: d = 20, float32, one thread", many_rows())
+    table("Scores: n = 403, d = 13, hidden 50-28, batch 32, 5 epochs, float32", score_rows())
+
+
+if __name__ == "__main__":
+    main()
