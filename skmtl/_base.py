@@ -247,7 +247,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         y = self._encode(table)
         if weight is not None:
             y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
-        y = torch.as_tensor(y[:, order], **place)
+        in_order = bool((order == np.arange(len(order))).all())
+        y = torch.as_tensor(y if in_order else y[:, order], **place)
         rows = None
         if weight is not None:
             used = (weight > 0).any(axis=1)
@@ -582,21 +583,28 @@ def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> li
 
     Losses are the mean over those of these members that were still training in the epoch.
     """
-    rows = []
+    rows: list[dict] = []
+    best = {"train_loss": np.inf, "valid_loss": np.inf}
     last = {m: net.last_epochs_.get(m, len(net.train_losses_)) for m in members}
-    for k in range(max(last.values())):
-        if k == len(net.history) or "train_loss" not in net.history[k]:  # a checkpoint was loaded, or interrupted
+    for k, recorded in zip(range(max(last.values())), net.history, strict=False):
+        if "train_loss" not in recorded:  # interrupted
             break
-        row = {key: value for key, value in net.history[k].items() if key != "batches"}
+        row = {key: value for key, value in recorded.items() if key != "batches"}
         row["epoch"] += offset
         running = [m for m in members if k < last[m]]
-        row["train_task_losses"] = net.train_losses_[k][running].mean(0)[places]
+        row["train_task_losses"] = _mean_of(running, net.train_losses_[k])[places]
         if k < len(net.valid_losses_):
-            row["valid_task_losses"] = net.valid_losses_[k][running].mean(0)[places]
+            row["valid_task_losses"] = _mean_of(running, net.valid_losses_[k])[places]
         if len(net.train_totals_[k]) > 1:  # what skorch recorded is the mean over other members, too
             for name, totals in (("train_loss", net.train_totals_), ("valid_loss", net.valid_totals_)):
                 if k < len(totals):
-                    row[name] = float(totals[k][running].mean())
-                    row[f"{name}_best"] = all(row[name] < earlier[name] for earlier in rows)
+                    row[name] = float(_mean_of(running, totals[k]))
+                    row[f"{name}_best"] = row[name] < best[name]
+                    best[name] = min(best[name], row[name])
         rows.append(row)
     return rows
+
+
+def _mean_of(members: Sequence[int], losses: np.ndarray) -> np.ndarray:
+    """Return the mean over some members of (member, ...)."""
+    return losses[members[0]] if len(members) == 1 else losses[list(members)].mean(0)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._threads import threads_for
-from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf
+from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf, submodule
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
@@ -87,6 +87,8 @@ class MultiTaskNetwork(nn.Module):
         Compute the raw outputs from them.
     """
 
+    trunk, heads = submodule("trunk"), submodule("heads")
+
     def __init__(self, trunk: SharingModule, heads: SharedHeads | TaskHeads) -> None:
         super().__init__()
         self.trunk = trunk
@@ -160,7 +162,9 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
     """Return a copy of some members of a stack, as a network of their own."""
     part = plan.build_blank(len(members)).to(network.heads.stack.bias_0)
-    part.load_state_dict({name: values[list(members)] for name, values in network.state_dict().items()})
+    together = len(members) == members[-1] - members[0] + 1
+    index = slice(members[0], members[-1] + 1) if together else list(members)  # a slice is a view
+    part.load_state_dict({name: values[index] for name, values in network.state_dict().items()})
     return part
 
 
@@ -197,6 +201,8 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
 class SharedHeads(nn.Module):
     """All heads as one linear map from shared features to the raw columns."""
 
+    stack = submodule("stack")
+
     def __init__(self, n_members: int, n_features: int, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
@@ -232,6 +238,8 @@ class SharedHeads(nn.Module):
 
 class TaskHeads(nn.Module):
     """A head per task on features of its own, or with hidden layers of its own: stacked over (member, task)."""
+
+    stack = submodule("stack")
 
     def __init__(
         self, n_members: int, sizes: tuple[int, ...], groups: tuple[TaskGroup, ...], activation: str, dropout: float

@@ -76,42 +76,36 @@ class Objective(nn.Module):
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         coefficient = coefficients(target, weight)
-        parts = []
-        for place, g in zip(self._places, self.groups, strict=True):
-            loss, gradient = g.kind.loss_and_gradient(place.raw(raw), place.target(target))
-            torch.sum(loss.mul_(place.pick(coefficient)), -2, out=place.pick(out))
-            parts.append(gradient)
+        parts = [place.step(raw, target, coefficient, out) for place in self._places]
+        gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
         task_weights = weigh(out)
-        if task_weights is not None:
-            coefficient = coefficient * task_weights.unsqueeze(-2)
-        for place, gradient in zip(self._places, parts, strict=True):
-            gradient.mul_(place.pick_columns(coefficient))
-        flat = [place.flat(gradient) for place, gradient in zip(self._places, parts, strict=True)]
-        return flat[0] if len(flat) == 1 else torch.cat(flat, dim=-1)
+        return gradient if task_weights is None else gradient.mul_(self._by_column(task_weights).unsqueeze(-2))
+
+    def _by_column(self, values: Tensor) -> Tensor:
+        """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
+        return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self.groups], dim=-1)
 
 
 class _Place:
-    """Where a kind stands: its parts of what a step computes with, as views that are made once."""
+    """A kind and its parts of what a step computes with; the parts that are views of buffers are made once."""
 
     def __init__(self, group: TaskGroup, is_only: bool) -> None:
-        self._tasks = slice(None) if is_only else group.tasks
-        self._is_only = is_only
-        self.raw = ViewOf(group.view)
-        self.target = ViewOf(self.pick)
-        self.flat = ViewOf(_flatten_columns)
+        self._weighted_losses = group.kind.weighted_losses
+        self._group, self._is_only = group, is_only
+        self._columns, self._target = ViewOf(self._own_columns), ViewOf(self._own)
 
-    def pick(self, values: Tensor) -> Tensor:
-        """Return the kind's part of (..., task) values; one number stands for all tasks."""
-        return values if self._is_only or values.ndim == 0 else values[..., self._tasks]
+    def step(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+        """Write the kind's part of the losses; return its part of the gradient."""
+        if self._is_only:
+            return self._weighted_losses(raw, target, coefficient, out)
+        own = coefficient if coefficient.ndim == 0 else self._own(coefficient)
+        return self._weighted_losses(self._columns(raw), self._target(target), own, self._own(out))
 
-    def pick_columns(self, coefficient: Tensor) -> Tensor:
-        """Return the kind's part of (..., task) as (..., 1, task), for it goes with raw outputs (..., width, task)."""
-        return coefficient if coefficient.ndim == 0 else self.pick(coefficient).unsqueeze(-2)
+    def _own(self, values: Tensor) -> Tensor:
+        return values[..., self._group.tasks]
 
-
-def _flatten_columns(gradient: Tensor) -> Tensor:
-    """Return (..., width, task) as raw columns, class before task."""
-    return gradient.squeeze(-2) if gradient.shape[-2] == 1 else gradient.flatten(-2)
+    def _own_columns(self, raw: Tensor) -> Tensor:
+        return raw[..., self._group.columns]
 
 
 def coefficients(target: Tensor, weight: Tensor | None) -> Tensor:

@@ -350,6 +350,11 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
 def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
     """Return the sorted classes of each task, as given to `partial_fit`."""
     per_task = [classes] if table.ndim == 1 else list(classes)
+    if any(np.ndim(c) == 0 for c in per_task):
+        raise ValueError(
+            f"classes must hold one list of labels for each of the {table.n_columns} tasks, in their order. "
+            f"Found one list for all: {classes!r}."
+        )
     if len(per_task) != table.n_columns:
         raise ValueError(f"classes must hold one array for each of the {table.n_columns} tasks. Found {len(per_task)}.")
     return [

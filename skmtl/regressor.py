@@ -236,14 +236,17 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        weight = table.observed.astype(np.float64) if weight is None else weight
-        self._codec = ScaleCodec.fit(np.where(weight > 0, _numbers(table), 0.0), weight)
+        y = _numbers(table)
+        if weight is None:
+            weight = None if table.observed.all() else table.observed.astype(np.float64)
+        self._codec = ScaleCodec.fit(y if weight is None else np.where(weight > 0, y, 0.0), weight)
         if self._target_dtype.kind != "f":
             self._target_dtype = np.dtype(np.float64)
         return regression_layout(table.n_columns)
 
     def _encode(self, table: TargetTable) -> np.ndarray:
-        return np.where(table.observed, self._codec.encode(_numbers(table)), 0.0)
+        y = self._codec.encode(_numbers(table))
+        return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         y = self._codec.decode(raw.astype(self._target_dtype, copy=False))
@@ -257,5 +260,8 @@ def _numbers(table: TargetTable) -> np.ndarray:
         if labels.dtype.kind not in "biuf":
             found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
             raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
-        y[seen, t] = labels[seen]
+        if seen.all():  # ten times faster than by index
+            y[:, t] = labels
+        else:
+            y[seen, t] = labels[seen]
     return y

@@ -221,6 +221,35 @@ def assert_stack_is_its_members(plan, data, lambdas, weighting, optimizer="adam"
             assert difference <= atol, f"member {k}, {name}: {difference}"
 
 
+# ---- ensembles ----------------------------------------------------------------------------------------------------
+
+
+def fit_members_alone(ensemble, X, y, **fit_params):
+    """Return the members of an ensemble, each fitted alone: one random state gives one seed after the other."""
+    random_state = np.random.RandomState(ensemble.random_state)
+    alone = [clone(ensemble).set_params(n_members=1) for _ in range(ensemble.n_members)]
+    return [model.set_params(random_state=random_state).fit(X, y, **fit_params) for model in alone]
+
+
+def assert_is_the_mean_of_its_members(ensemble, X, y, exact, **fit_params):
+    """An ensemble trains the networks that single fits would, and predicts their mean."""
+    alone = fit_members_alone(ensemble, X, y, **fit_params)
+    assert_holds_the_members(clone(ensemble).fit(X, y, **fit_params), alone, X, exact)
+
+
+def assert_holds_the_members(ensemble, alone, X, exact):
+    """A fitted ensemble holds the weights of these members, to the last bit or to rounding, and predicts their mean."""
+    rounding = {torch.float32: 5e-6, torch.float64: 1e-12}
+    for name, weight in ensemble.network_.state_dict().items():
+        together = torch.cat([model.network_.state_dict()[name] for model in alone])
+        torch.testing.assert_close(weight, together, rtol=0.0, atol=0.0 if exact else rounding[weight.dtype])
+    each = [outputs(model, X) for model in alone]
+    rtol = 2e-6 if X.dtype == np.float32 else 1e-10
+    for t, predicted in enumerate(outputs(ensemble, X)):
+        mean = np.mean([member[t].astype(np.float64) for member in each], axis=0)
+        np.testing.assert_allclose(predicted, mean, rtol=rtol, atol=rtol * np.abs(mean).max())
+
+
 # ---- the ends of λ ------------------------------------------------------------------------------------------------
 
 

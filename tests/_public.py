@@ -9,6 +9,7 @@ PUBLIC = {
     "skmtl.datasets": ["load_census", "load_energy", "make_related_classification", "make_related_regression"],
     "skmtl.metrics": ["UndefinedTaskWarning", "make_task_scorer", "task_scores"],
     "skmtl.model_selection": [
+        "HalvingStackedSearchCV",
         "MultiTaskKFold",
         "StackedGridSearchCV",
         "StackedRandomizedSearchCV",

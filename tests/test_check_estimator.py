@@ -29,7 +29,7 @@ def test_check_estimator_with_narrow_attention(estimator):
 @both_estimators
 @checked
 def test_check_estimator_with_an_ensemble(estimator):
-    assert_passes_every_check(estimator(n_members=3))
+    assert_passes_every_check(estimator(n_members=3, hidden_layer_sizes=(16,)))
 
 
 @pytest.mark.slow

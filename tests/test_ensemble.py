@@ -19,7 +19,13 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import StackedGridSearchCV
 from skmtl.model_selection._stack import Table, fit_stack, stack_key
 from skmtl.sharing import STRATEGIES, Sharing, SharingModule
-from tests._asserts import assert_same_outputs, assert_same_weights
+from tests._asserts import (
+    assert_holds_the_members,
+    assert_is_the_mean_of_its_members,
+    assert_same_outputs,
+    assert_same_weights,
+    fit_members_alone,
+)
 from tests._cases import KINDS, make_estimator, make_table, outputs
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
@@ -28,50 +34,18 @@ every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-def solos(ensemble, X, y, seed=0, **fit_params):
-    """Return the ensemble's members, each fitted alone: one random state gives one seed after the other."""
-    random_state = np.random.RandomState(seed)
-    alone = [clone(ensemble).set_params(n_members=1) for _ in range(ensemble.n_members)]
-    return [model.set_params(random_state=random_state).fit(X, y, **fit_params) for model in alone]
-
-
-def assert_is_its_members(ensemble, alone, exact):
-    """The ensemble's network is those of the members, one after the other."""
-    for name, weight in ensemble.network_.state_dict().items():
-        together = torch.cat([model.network_.state_dict()[name] for model in alone])
-        if exact:
-            assert torch.equal(weight, together), name
-        else:
-            torch.testing.assert_close(
-                weight, together, rtol=0.0, atol=5e-6 if weight.dtype == torch.float32 else 1e-12
-            )
-
-
-def assert_predicts_the_mean(ensemble, alone, X):
-    """Probabilities, or values, are the mean over the members."""
-    rtol = 2e-6 if X.dtype == np.float32 else 1e-10
-    each = [outputs(model, X) for model in alone]
-    for t, predicted in enumerate(outputs(ensemble, X)):
-        mean = np.mean([member[t].astype(np.float64) for member in each], axis=0)
-        np.testing.assert_allclose(predicted, mean, rtol=rtol, atol=rtol * np.abs(mean).max())
-
-
 # ---- the law ---------------------------------------------------------------------------------------------------------
 
 
 @every_strategy
 @every_kind
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(("dropout", "weighted"), [(0.0, False), (0.3, True)])
 def test_an_ensemble_is_the_mean_of_its_members(sharing, kind, dtype, dropout, weighted):
     X, y = make_table(kind, dtype=dtype)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, size=y.shape) if weighted else None
     ensemble = make_estimator(kind, sharing, n_members=3, dropout=dropout)
-    alone = solos(ensemble, X, y, sample_weight=weight)
-    ensemble.fit(X, y, sample_weight=weight)
-    assert_is_its_members(ensemble, alone, exact=kind == "regression")
-    assert_predicts_the_mean(ensemble, alone, X)
+    assert_is_the_mean_of_its_members(ensemble, X, y, exact=kind == "regression", sample_weight=weight)
 
 
 @every_strategy
@@ -81,11 +55,9 @@ def test_whatever_the_optimiser_and_the_batch(sharing, optimizer, batch_size, he
     X, y = make_table("regression")
     params = {"head_layer_sizes": head_layer_sizes, "weighting": "uncertainty", "task_weights": [1.0, 2.0, 0.5, 3.0]}
     ensemble = make_estimator(
-        sharing=sharing, n_members=4, optimizer=optimizer, batch_size=batch_size, dropout=0.2, **params
+        sharing=sharing, n_members=3, optimizer=optimizer, batch_size=batch_size, dropout=0.2, **params
     )
-    alone = solos(ensemble, X, y)
-    assert_is_its_members(ensemble.fit(X, y), alone, exact=isinstance(optimizer, str) and not head_layer_sizes)
-    assert_predicts_the_mean(ensemble, alone, X)
+    assert_is_the_mean_of_its_members(ensemble, X, y, exact=isinstance(optimizer, str) and not head_layer_sizes)
 
 
 @every_kind
@@ -104,12 +76,12 @@ def test_each_member_stops_on_its_own(sharing, kind):
     params = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 40, "lr": 0.05, "tol": 0.0}
     ensemble = make_estimator(kind, sharing, n_members=4, **params)
     held_out = {"X_val": X[50:], "y_val": y[50:]}
-    alone = solos(ensemble, X[:50], y[:50], **held_out)
+    alone = fit_members_alone(ensemble, X[:50], y[:50], **held_out)
     ensemble.fit(X[:50], y[:50], **held_out)
     epochs = [model.n_iter_ for model in alone]
     assert len(set(epochs)) > 1
     assert ensemble.n_iter_ == len(ensemble.history_) == max(epochs)
-    assert_is_its_members(ensemble, alone, exact=kind == "regression")
+    assert_holds_the_members(ensemble, alone, X, exact=kind == "regression")
     for k, row in enumerate(ensemble.history_):
         running = [model.history_[k] for model in alone if k < model.n_iter_]
         for name in ("train_loss", "valid_loss", "train_task_losses", "valid_task_losses"):
@@ -154,7 +126,7 @@ def test_predictions_and_spread_of_a_regressor(sharing, y_ndim, n_samples):
     y = y[:, 1] if y_ndim == 1 else y
     ensemble = make_estimator(sharing=sharing, n_members=3).fit(X, y)
     rows = np.random.default_rng(2).normal(size=(n_samples, 5))
-    each = np.stack([model.predict(rows) for model in solos(ensemble, X, y)])
+    each = np.stack([model.predict(rows) for model in fit_members_alone(ensemble, X, y)])
     assert each.shape == (3, n_samples, 4)[: 1 + y_ndim]
     for said, expected in [
         (ensemble.predict_members(rows), each),
@@ -173,7 +145,7 @@ def test_predictions_of_a_classifier(sharing, y_ndim, n_classes):
     y = np.array(["a", "b", "c", "d", "e"], dtype=object)[codes.astype(int)]
     y = y[:, 0] if y_ndim == 1 else y
     ensemble = make_estimator("multiclass", sharing, n_members=3, lr=0.03).fit(X, y)
-    alone = solos(ensemble, X, y)
+    alone = fit_members_alone(ensemble, X, y)
     each = [[p] if y_ndim == 1 else p for p in (model.predict_proba(X) for model in alone)]
     proba, members, labels, classes = (
         [said] if y_ndim == 1 else said
@@ -210,7 +182,7 @@ def test_two_sure_members_that_differ_are_one_half_each():
 def test_scores_are_those_of_the_mean():
     X, y = make_table("regression")
     ensemble = make_estimator(n_members=3, max_epochs=30).fit(X, y)
-    mean = np.mean([model.predict(X) for model in solos(ensemble, X, y)], axis=0)
+    mean = np.mean([model.predict(X) for model in fit_members_alone(ensemble, X, y)], axis=0)
     for t, score in enumerate(ensemble.score_tasks(X, y).values()):
         seen = ~np.isnan(y[:, t])
         residual, total = (np.sum((y[seen, t] - other) ** 2) for other in (mean[seen, t], y[seen, t].mean()))
@@ -223,7 +195,7 @@ def test_scores_are_those_of_the_mean():
 def test_representations_stand_side_by_side(sharing):
     X, y = make_table("regression")
     ensemble = make_estimator(sharing=sharing, n_members=3).fit(X, y)
-    parts = np.hstack([model.transform(X) for model in solos(ensemble, X, y)])
+    parts = np.hstack([model.transform(X) for model in fit_members_alone(ensemble, X, y)])
     np.testing.assert_allclose(ensemble.transform(X), parts, rtol=1e-9, atol=1e-12)
     assert len(ensemble.get_feature_names_out()) == parts.shape[1]
 
@@ -232,14 +204,14 @@ def test_representations_stand_side_by_side(sharing):
 def test_similarity_is_the_mean_over_members(sharing):
     X, y = make_table("multiclass")
     ensemble = make_estimator("multiclass", sharing, n_members=3).fit(X, y)
-    mean = np.mean([model.task_similarity() for model in solos(ensemble, X, y)], axis=0)
+    mean = np.mean([model.task_similarity() for model in fit_members_alone(ensemble, X, y)], axis=0)
     np.testing.assert_allclose(ensemble.task_similarity(), mean, rtol=1e-9, atol=1e-12)
 
 
 def test_attention_weights_are_the_mean_over_members():
     X, y = make_table("multiclass")
     ensemble = make_estimator("multiclass", "attention", n_members=3).fit(X, y)
-    mean = np.mean([model.attention_weights(X) for model in solos(ensemble, X, y)], axis=0)
+    mean = np.mean([model.attention_weights(X) for model in fit_members_alone(ensemble, X, y)], axis=0)
     np.testing.assert_allclose(ensemble.attention_weights(X), mean, rtol=1e-9)
 
 
@@ -283,12 +255,11 @@ class Poison(Callback):
 def test_members_that_diverge_are_left_out(sharing, way):
     X, y = make_table("regression")
     ensemble = make_estimator(sharing=sharing, n_members=4, callbacks=[Poison([0, 2])])
-    alone = [solos(ensemble.set_params(callbacks=None), X, y)[m] for m in (1, 3)]
+    alone = [fit_members_alone(ensemble.set_params(callbacks=None), X, y)[m] for m in (1, 3)]
     with pytest.warns(ConvergenceWarning, match="2 of 4 members of the ensemble diverged .* other 2.*no longer finite"):
         ensemble.set_params(callbacks=[Poison([0, 2])]).fit(X, y)
     ensemble = way(ensemble.set_params(callbacks=None))
-    assert_is_its_members(ensemble, alone, exact=True)
-    assert_predicts_the_mean(ensemble, alone, X)
+    assert_holds_the_members(ensemble, alone, X, exact=True)
     for row, *own in zip(ensemble.history_, *(model.history_ for model in alone), strict=True):
         np.testing.assert_allclose(row["train_loss"], np.mean([r["train_loss"] for r in own]), rtol=1e-9)
     assert np.isfinite(ensemble.predict_std(X)).all()
@@ -299,10 +270,12 @@ def test_those_that_are_left_go_on():
     ensemble = make_estimator(n_members=3, warm_start=True, batch_size=500, optimizer="sgd", callbacks=[Poison([1])])
     with pytest.warns(ConvergenceWarning, match="1 of 3"):
         ensemble.fit(X, y)
-    alone = [pickle.loads(pickle.dumps(m)) for m in solos(clone(ensemble).set_params(callbacks=None), X, y)[::2]]
+    alone = [
+        pickle.loads(pickle.dumps(m)) for m in fit_members_alone(clone(ensemble).set_params(callbacks=None), X, y)[::2]
+    ]
     ensemble.set_params(callbacks=None).fit(X, y)
     assert ensemble.n_iter_ == 8
-    assert_is_its_members(ensemble, [model.fit(X, y) for model in alone], exact=True)
+    assert_holds_the_members(ensemble, [model.fit(X, y) for model in alone], X, exact=True)
 
 
 def test_one_that_is_left_has_no_spread():
@@ -420,7 +393,7 @@ def test_callbacks_see_the_rows_of_all_members(batch_size):
 
 def test_skorchs_early_stopping_reads_the_mean_loss():
     X, y = make_table("regression")
-    alone = solos(make_estimator(n_members=3, max_epochs=6), X, y, X_val=X, y_val=y)
+    alone = fit_members_alone(make_estimator(n_members=3, max_epochs=6), X, y, X_val=X, y_val=y)
     mean = np.mean([[row["valid_loss"] for row in model.history_] for model in alone], axis=0)
     shown = []
 
@@ -432,6 +405,29 @@ def test_skorchs_early_stopping_reads_the_mean_loss():
     model = make_estimator(n_members=3, max_epochs=6, callbacks=[Note(), stop]).fit(X, y, X_val=X, y_val=y)
     assert model.n_iter_ == 3
     np.testing.assert_allclose(shown, mean[:3], rtol=1e-9)
+
+
+class InBatch(Callback):
+    """Press Ctrl-C after so many training steps."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def on_batch_end(self, net, training=None, **kwargs):
+        self.left -= training
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+
+@every_kind
+@pytest.mark.parametrize("epochs", [0, 2])
+def test_an_interrupted_ensemble_is_usable(kind, epochs):
+    X, y = make_table(kind)
+    model = make_estimator(kind, n_members=3, callbacks=[InBatch(after=3 * epochs + 1)])
+    with pytest.warns(UserWarning, match=f"interrupted after {epochs} full epochs of 4"):
+        model.fit(X, y)
+    assert model.n_iter_ == len(model.history_) == epochs
+    assert all(np.isfinite(part).all() for part in outputs(model, X))
 
 
 def test_a_progress_bar(capsys):
@@ -475,6 +471,20 @@ def test_divergence_of_one_ensemble_in_a_stack():
     assert "no longer finite" in failures[0]
     assert failures[1] is None
     assert_same_weights(models[1], clone(models[1]).fit(X, y))
+
+
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_divergence_while_others_stop_early_and_leave(batch_size):
+    X, y = make_table("regression", n_samples=80, dtype=np.float32)
+    params = {"n_members": 2, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "tol": 0.0}
+    models = [make_estimator(lr=lr, batch_size=batch_size, **params) for lr in (1e30, 1e-3, 0.1, 0.3)]
+    failures = fit_stack([Table(models, X, y)])
+    assert "no longer finite" in failures[0]
+    assert failures[1:] == [None] * 3
+    for model in models[1:]:
+        alone = clone(model).fit(X, y)
+        assert model.n_iter_ == alone.n_iter_
+        assert_same_weights(model, alone)
 
 
 def test_ensembles_of_another_size_are_another_stack():

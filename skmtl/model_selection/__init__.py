@@ -1,5 +1,6 @@
 """Splitters, searches and comparisons that know several tasks and missing labels."""
 
+from skmtl.model_selection._halving import HalvingStackedSearchCV
 from skmtl.model_selection._path import sharing_path
 from skmtl.model_selection._predict import cross_val_predict
 from skmtl.model_selection._search import StackedGridSearchCV, StackedRandomizedSearchCV
@@ -7,6 +8,7 @@ from skmtl.model_selection._splitter import MultiTaskKFold
 from skmtl.model_selection._transfer import transfer_gain
 
 __all__ = [
+    "HalvingStackedSearchCV",
     "MultiTaskKFold",
     "StackedGridSearchCV",
     "StackedRandomizedSearchCV",

@@ -41,7 +41,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
         The metric of all tasks, or a dict with each task's. None: ``"accuracy"`` for classifiers, ``"r2"`` for
         regressors. Greater is better in all of them.
     n_jobs : int, default=None
-        Folds trained at the same time, in threads.
+        Stacks trained at the same time, in threads, or on what a `joblib.parallel_config` names.
 
     Returns
     -------

@@ -31,7 +31,8 @@ class _StackedSearch:
         """Search, then refit the best candidate on all rows.
 
         Ctrl-C ends the search: the scores of the folds that were finished are kept in ``cv_results_``, with a
-        warning, all others are NaN, and nothing is refitted. With several threads it waits for the stacks at hand.
+        warning, all others are NaN, and nothing is refitted. With several threads it waits for the stacks at hand;
+        other processes give them up.
 
         Parameters
         ----------
@@ -64,13 +65,17 @@ class _StackedSearch:
         self.n_splits_ = len(splits)
         self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
         evaluation = Evaluation(self, X, y, splits, scorers, routed)
-        out = evaluation.run(candidates)
-        self.cv_results_ = self._format_results(candidates, len(splits), out)
+        candidates, out, more = self._evaluate(evaluation, candidates)
+        self.cv_results_ = self._format_results(candidates, len(splits), out, more)
         self.multimetric_ = isinstance(out[0]["test_scores"], dict)
         if not evaluation.interrupted:
             self._choose(refit_metric, out[0]["test_scores"])
             self._refit(X, y, routed.estimator.fit)
         return self
+
+    def _evaluate(self, evaluation: Evaluation, candidates: list[dict]) -> tuple[list[dict], list[dict], dict | None]:
+        """Return the parameters and results of all fits, and further columns of ``cv_results_``."""
+        return candidates, evaluation.run(candidates), None
 
     def _choose(self, refit_metric: str, scores) -> None:
         """Set the best index, score and parameters."""
@@ -115,7 +120,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
         estimator's own ``score``.
     n_jobs : int, default=None
-        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise; it may
+        also name another engine, such as ``"loky"`` or ``"dask"``, to train them on.
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
         index of the best from ``cv_results_``.
@@ -124,7 +130,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
     pre_dispatch : int or str, default="2*n_jobs"
-        Accepted for compatibility, without effect: rows are shared between threads, not sent to processes.
+        Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     error_score : "raise" or float, default=nan
         Score of a candidate that cannot be fitted or diverges; the others of its stack are untouched. ``"raise"``
         raises the error.
@@ -132,7 +138,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 32 members.
+        bound, other than that a stack has at most 64 members.
 
     Attributes
     ----------
@@ -164,7 +170,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     Notes
     -----
     The members of a stack may differ in ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` (all 0, or none),
-    ``task_weights`` and, without early stopping and dropout, ``random_state``. Candidates that differ in anything
+    ``task_weights``, ``class_weight`` and ``random_state``. Candidates that differ in anything
     else, such as the sharing strategy, widths or batch size, go to different stacks. An ensemble (``n_members``)
     counts as so many members.
 
@@ -240,7 +246,8 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
         estimator's own ``score``.
     n_jobs : int, default=None
-        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise; it may
+        also name another engine, such as ``"loky"`` or ``"dask"``, to train them on.
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
         index of the best from ``cv_results_``.
@@ -249,7 +256,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
     pre_dispatch : int or str, default="2*n_jobs"
-        Accepted for compatibility, without effect: rows are shared between threads, not sent to processes.
+        Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     random_state : int, RandomState or None, default=None
         Draws the candidates.
     error_score : "raise" or float, default=nan
@@ -259,7 +266,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 32 members.
+        bound, other than that a stack has at most 64 members.
 
     Attributes
     ----------

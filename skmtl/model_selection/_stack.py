@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import joblib
 import numpy as np
+import torch
 
 from skmtl._base import BaseMultiTask
-from skmtl.training import DivergedError, MultiTaskNet, TensorData, join_tables, train
+from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
 
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class_weight", "random_state")
 """Parameters that members of one stack may have different values of."""
 
-CHUNK = 32
+CHUNK = 64
 """Largest number of members of a stack."""
 
 
@@ -109,9 +110,12 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
         If the data are not what they must be, or one member alone takes more than `max_bytes`.
     """
     failures: dict[int, str | None] = {}
-    for stack in make_stacks(tables, max_bytes, chunk):
+    stacks = make_stacks(tables, max_bytes, chunk)
+    while stacks:  # no two of them at once hold networks
+        stack = stacks.pop(0)
         failures.update(stack.fit())
         stack.hand_out()
+        del stack
     return [failures[id(estimator)] for table in tables for estimator in table.estimators]
 
 
@@ -180,36 +184,60 @@ class Stack:
         self._data = join_tables([reading.data for reading in distinct], owners)
         has_valid = distinct[0].valid is not None
         self._valid = join_tables([reading.valid for reading in distinct], owners) if has_valid else None
+        each = self.estimators[0].n_members
+        self._members = [range(k * each, (k + 1) * each) for k in range(len(members))]
+        self._reasons: dict[int, str] = {}  # why members could not be fitted
         self.net: MultiTaskNet | None = None
 
-    def fit(self, max_epochs: int | None = None) -> dict[int, str | None]:
-        """Train from the beginning; return by the id of each estimator why it could not be fitted, or None."""
+    def fit(self, epochs: int | None = None, max_epochs: int | None = None) -> dict[int, str | None]:
+        """Train; return by the id of each estimator why it could not be fitted, or None.
+
+        Parameters
+        ----------
+        epochs : int or None
+            How far to train, counted from the beginning: a later call goes on from an earlier one. None for the end.
+        max_epochs : int or None
+            Epochs in all; None for the estimators' own.
+        """
         first = self.readings[0].first
         try:
-            run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
-            self.net = train(run, self._data, self._valid)
+            if self.net is None:
+                run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
+                self.net = train(run, self._data, self._valid, epochs)
+            elif not all(self._why_failed(k) for k in range(len(self.estimators))):
+                go_on(self.net, self._data, epochs - len(self.net.history))
         except DivergedError as error:
-            return {id(e): error.reasons[self._members_of(k).start] for k, e in enumerate(self.estimators)}
-        if self.net.interrupted_:
-            raise KeyboardInterrupt
+            self._reasons = error.reasons
+        else:
+            self._reasons = self.net.diverged_
+            if self.net.interrupted_:
+                raise KeyboardInterrupt
         return {id(estimator): self._why_failed(k) for k, estimator in enumerate(self.estimators)}
 
     def hand_out(self) -> None:
         """Make the estimators what their own fits would have made of them, except those that diverged."""
-        if self.net is None:
-            return
         for k, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
             if self._why_failed(k) is None:
-                estimator._keep_members(self.net, self._members_of(k), reading.first)
+                estimator._keep_members(self.net, self._members[k], reading.first)
 
-    def _members_of(self, k: int) -> range:
-        """Return the members that estimator k has in the stack."""
-        n_members = self.estimators[k].n_members
-        return range(k * n_members, (k + 1) * n_members)
+    def keep(self, stay: Collection[BaseMultiTask]) -> None:
+        """Go on with some of the estimators; the others are let go."""
+        chosen = {id(estimator) for estimator in stay}
+        kept = [k for k, estimator in enumerate(self.estimators) if id(estimator) in chosen]
+        self.estimators, self.readings, self._members = (
+            [values[k] for k in kept] for values in (self.estimators, self.readings, self._members)
+        )
+        if self.net is None or not kept:
+            return
+        wanted = {m for members in self._members for m in members}
+        places = [place for place, m in enumerate(self.net.active.tolist()) if m in wanted]
+        if len(places) < len(self.net.active):
+            self.net.keep_members(torch.tensor(places))
+            self.net.forget_left()
 
     def _why_failed(self, k: int) -> str | None:
         """Return what happened to the first member of estimator k if all of its members diverged."""
-        reasons = [self.net.diverged_.get(m) for m in self._members_of(k)]
+        reasons = [self._reasons.get(m) for m in self._members[k]]
         return reasons[0] if all(reasons) else None
 
 

@@ -10,13 +10,13 @@
 `TrunkShape`           what it is told
 `StackedModule`        a building block whose parameters are stacked over members and tasks
 `DenseStack`           dense layers of such a stack
-`ViewOf`               a view that is made once
+`ViewOf`, `submodule`  a view that is made once, a submodule that is found at once
 =====================  ====================================================================
 """
 
 from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._attention import AttentionSharing
-from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape
+from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape, submodule
 from skmtl.sharing._dense import DenseStack
 from skmtl.sharing._hard import HardSharing
 from skmtl.sharing._independent import IndependentSharing
@@ -47,4 +47,5 @@ __all__ = [
     "centred_penalty",
     "penalty_gradient",
     "proximal_step_",
+    "submodule",
 ]

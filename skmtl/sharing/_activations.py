@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _aten = torch.ops.aten
+_threshold_backward = _aten.threshold_backward.grad_input
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Activation:
 
 
 def _relu_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    result: Tensor = _aten.threshold_backward.grad_input(grad, out, 0, grad_input=grad)
+    result: Tensor = _threshold_backward(grad, out, 0, grad_input=grad)
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -133,6 +134,11 @@ class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
     @abstractmethod
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return a new module with random initial weights drawn from torch's global generator."""
+
+
+def submodule(name: str) -> Any:
+    """Return a property that reads a submodule: `nn.Module.__getattr__` takes as long as a small matrix product."""
+    return property(lambda module: module._modules[name])
 
 
 def gradient_of(parameter: nn.Parameter) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
+from skmtl.sharing._base import Sharing, SharingModule, TrunkShape, submodule
 from skmtl.sharing._dense import DenseStack
 
 
@@ -47,6 +47,7 @@ class DenseTrunk(SharingModule):
 
     uses_global_generator = False
     needs_autograd = False
+    stack = submodule("stack")
 
     def __init__(self, shape: TrunkShape, per_task: bool, tied: bool = False, ties_heads: bool = False) -> None:
         super().__init__()

@@ -43,9 +43,12 @@ def penalty_gradient(theta: Tensor, sharing_lambda: Tensor) -> Tensor:
 
 
 def proximal_step_(
-    theta: Tensor, metric: Tensor, sharing_lambda: Tensor, push: Tensor, common_metric: Tensor
+    theta: Tensor, metric: Tensor, sharing_lambda: Tensor, push: Tensor, common_metric: Tensor, scratch: Tensor
 ) -> Tensor:
     """Apply the proximal step to `theta` in place.
+
+    Nothing changes where `metric`, `sharing_lambda`, `push` and `common_metric` are multiplied by one number, such as
+    the step size.
 
     Parameters
     ----------
@@ -58,16 +61,16 @@ def proximal_step_(
     push : Tensor of shape (member, 1, parameter)
         Sum over the towers of H times the optimiser's step.
     common_metric : Tensor of shape (member, 1, parameter)
-        Diagonal H_c of the step that the optimiser would make with the sum of the towers' gradients.
+        Diagonal H_c of the step that the optimiser would make with the sum of the towers' gradients; overwritten.
+    scratch : Tensor of shape (member, task, parameter)
+        Overwritten. Towers are large: a pass over memory costs as much as the arithmetic, a new tensor more.
     """
     n_tasks = theta.shape[1]
     pull = 4.0 * n_tasks * sharing_lambda[:, None, None]
-    lengthen = common_metric.reciprocal() - metric.sum(1, keepdim=True).reciprocal_()
-    total = metric + pull
-    a = metric.div_(total)
-    b = torch.div(pull, total, out=total)
+    lengthen = common_metric.reciprocal_().sub_(metric.sum(1, keepdim=True).reciprocal_())
+    a = metric.div_(torch.add(metric, pull, out=scratch))  # b = 1 - a is as exact as theta, for it only multiplies
     a_sum = a.sum(1, keepdim=True)
-    mean = a.mul_(theta).sum(1, keepdim=True).div_(a_sum)
-    theta.lerp_(mean, b)
+    mean = torch.mul(a, theta, out=scratch).sum(1, keepdim=True).div_(a_sum)
+    torch.lerp(mean, theta, a, out=theta)  # = mean + a (theta - mean), and theta itself where a is 1
     common = a_sum.div_(-n_tasks).add_(1.0)  # mean of b
     return theta.add_(lengthen.mul_(push).mul_(common))

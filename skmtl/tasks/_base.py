@@ -66,3 +66,26 @@ class Task(ABC):
             loss = self.loss(leaf, target)
             (gradient,) = torch.autograd.grad(loss.sum(), leaf)
         return loss.detach(), gradient
+
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+        """Write the weighted loss of each task to `out` and return its gradient: what a training step does.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (member, batch, width * task)
+            Network outputs, class before task; overwritten.
+        target : Tensor of shape (batch, task) or (member, batch, task)
+            Encoded targets; any finite number where the label is missing.
+        coefficient : Tensor of the shape of target, or one number
+            What multiplies each label's loss.
+        out : Tensor of shape (member, task)
+            Receives the sums over the batch.
+
+        Returns
+        -------
+        Tensor of shape (member, batch, width * task)
+            Derivative of the sum of `out` by `raw`.
+        """
+        loss, gradient = self.loss_and_gradient(raw.unflatten(-1, (self.width, self.n_tasks)), target)
+        torch.sum(loss.mul_(coefficient), -2, out=out)
+        return gradient.mul_(coefficient.unsqueeze(-2) if coefficient.ndim else coefficient).flatten(-2)

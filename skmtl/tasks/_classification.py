@@ -34,10 +34,14 @@ class Binary(Task):
         return F.softplus(logit) - target * logit
 
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        logit = raw.squeeze(-2)
-        loss = F.softplus(logit).addcmul_(target, logit, value=-1.0)
-        logit.sigmoid_().sub_(target)
+        loss = self.loss(raw, target)
+        raw.squeeze(-2).sigmoid_().sub_(target)
         return loss, raw
+
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+        loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
+        torch.sum(loss.mul_(coefficient), -2, out=out)
+        return raw.sigmoid_().sub_(target).mul_(coefficient)
 
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)

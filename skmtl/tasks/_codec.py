@@ -85,17 +85,20 @@ class ScaleCodec:
     scale: np.ndarray
 
     @classmethod
-    def fit(cls, y: np.ndarray, weight: np.ndarray) -> ScaleCodec:
-        """Take weighted moments of y (n_samples, n_tasks); a missing label has weight 0."""
-        total = weight.sum(axis=0)
-        mean = (weight * y).sum(axis=0) / total
-        deviation = np.sqrt((weight * (y - mean) ** 2).sum(axis=0) / total)
+    def fit(cls, y: np.ndarray, weight: np.ndarray | None = None) -> ScaleCodec:
+        """Take weighted moments of y (n_samples, n_tasks); a missing label has weight 0, None weighs all labels 1."""
+        total = len(y) if weight is None else weight.sum(axis=0)
+        mean = (y if weight is None else weight * y).sum(axis=0) / total
+        square = np.square(y - mean)
+        deviation = np.sqrt((square if weight is None else weight * square).sum(axis=0) / total)
         constant = deviation <= 1e-12 * np.maximum(np.abs(mean), 1e-300)
         return cls(mean, np.where(constant, 1.0, deviation))
 
     def encode(self, y: np.ndarray) -> np.ndarray:
         """Return y in standardised units."""
-        return (y - self.mean) / self.scale
+        centred = y - self.mean
+        centred /= self.scale
+        return centred
 
     def decode(self, y: np.ndarray) -> np.ndarray:
         """Return standardised values in the units of y, in the precision of the values given."""

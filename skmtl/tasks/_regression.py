@@ -33,7 +33,13 @@ class Regression(Task):
 
     def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         residual = raw.squeeze(-2).sub_(target)
-        return torch.addcmul(_zero(raw.dtype, raw.device), residual, residual, value=0.5), raw
+        return residual.square().mul_(0.5), raw
+
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+        residual = raw - target
+        gradient = torch.mul(residual, coefficient, out=raw)
+        torch.sum(torch.addcmul(_zero(raw.dtype, raw.device), residual, gradient, value=0.5), -2, out=out)
+        return gradient
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)
@@ -41,6 +47,6 @@ class Regression(Task):
 
 @cache
 def _zero(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return zero as a tensor: 0 + r^2 / 2 is one operation, a square and its half are two."""
+    """Return zero as a tensor: 0 + r g / 2 is one operation, a product and its half are two."""
     with torch.inference_mode(False):
         return torch.zeros((), dtype=dtype, device=device)

@@ -55,7 +55,7 @@ class BestWeights(Callback):
 
     def _dismiss(self, net) -> None:
         """Let the members that are done leave with their best weights."""
-        stay = (~self.done_).nonzero().flatten()
+        stay = (~self.done_).nonzero().flatten().cpu()
         current, best = net.weights_by_member(), net.weights_by_member(self.weights_)
         net.restore(net.weights_from(torch.where(self.done_[:, None], best, current)))
         net.keep_members(stay)

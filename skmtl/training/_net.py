@@ -68,11 +68,17 @@ def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...])
     """Return a new network with a member for each seed: what the net calls its module."""
     drawn = {}
     for seed in set(seeds):
-        torch.manual_seed(seed)
+        _seed(seed)
         drawn[seed] = plan.build()
     network = drawn[seeds[0]] if len(seeds) == 1 else stack_networks([drawn[seed] for seed in seeds], plan)
-    torch.manual_seed(seeds[0])
+    _seed(seeds[0])
     return network.to(dtype)
+
+
+def _seed(seed: int) -> None:
+    """Seed torch's global generators; `torch.manual_seed` prepares all kinds of devices, which takes a millisecond."""
+    seed_all = torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed
+    seed_all(seed)
 
 
 class DivergedError(ValueError):
@@ -81,6 +87,9 @@ class DivergedError(ValueError):
     def __init__(self, reasons: dict[int, str]) -> None:
         super().__init__(next(iter(reasons.values())))
         self.reasons = reasons
+
+    def __reduce__(self):
+        return DivergedError, (self.reasons,)  # an error that cannot be read back lets other processes wait for ever
 
 
 class StopTraining(KeyboardInterrupt):
@@ -136,7 +145,6 @@ class MultiTaskNet(NeuralNet):
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
-        self.diverged_ = {}
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
@@ -438,9 +446,9 @@ class MultiTaskNet(NeuralNet):
         """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
         self._check_finite(losses)
         by_member, penalty = self._totals(losses), self._penalty()
-        rows = self.history[-1]["batches"]
+        rows, mean_penalty = self.history[-1]["batches"], float(self._mean(penalty))
         for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
-            row["train_loss"] = loss + float(self._mean(penalty))
+            row["train_loss"] = loss + mean_penalty
         sizes = [row["train_batch_size"] for row in rows]
         share = torch.tensor(sizes, dtype=losses.dtype, device=losses.device) / sum(sizes)
         self.train_totals_.append(self._of_all(share @ by_member + penalty).cpu().numpy())
@@ -474,9 +482,9 @@ class MultiTaskNet(NeuralNet):
             return self._average(self.module_(batch[0]))
 
     def _average(self, raw: Tensor) -> Tensor:
-        """Return what the members that have not diverged say on average: (batch, n_outputs)."""
+        """Return what the members at work that have not diverged say on average: (batch, n_outputs)."""
         if self.diverged_:
-            raw = raw[[m for m in range(len(raw)) if m not in self.diverged_]]
+            raw = raw[[k for k, m in enumerate(self.active.tolist()) if m not in self.diverged_]]
         return self.criterion_.average(raw)
 
     def predict(self, X):

@@ -38,7 +38,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = self._p.new_ones(1)  # multiple of the step size, (member,) or one for all
         self._alike = [(1.0, [slice(0, len(self._p))])]  # each multiple, and where the parameters that have it lie
-        self._pace: tuple[float, float] | None = None  # what tensors that depend on the step size were computed for
+        self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
         super().__init__([buffer.data], {"lr": lr})
@@ -47,6 +47,11 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Apply the sharing penalty to these regions (member, task, parameter) after each step."""
         self.tied = regions if bool((sharing_lambda > 0).any()) else []
         self.sharing_lambda = sharing_lambda
+        self._pace = None
+        largest = max((math.prod(region.shape) for region in self.tied), default=0)
+        scratch = self._p.new_empty(2, largest).unbind()
+        self._towers = [[region.view(flat) for flat in (self._p, self._g)] for region in self.tied]
+        self._scratch = [[flat[: t.numel()].view(t.shape) for flat in scratch] for t, _ in self._towers]
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
@@ -85,48 +90,51 @@ class FlatOptimizer(torch.optim.Optimizer):
     def step(self, closure: Callable | None = None):
         """Update every parameter from its gradient."""
         loss = closure() if closure is not None else None
-        lr = self.param_groups[0]["lr"]
-        if (lr, self.schedule) != self._pace:
-            self._pace = lr, self.schedule
-            self._change_lr(lr * self.schedule)
+        pace = self.param_groups[0]["lr"], self.schedule
+        if pace != self._pace:
+            self._change_pace(*pace)
         if self._decay is not None:
             self._shrink(self._p, self._g)
-        self._update(self._p, self._g, lr * self.schedule)
-        if self.tied and lr > 0:
+        self._update(self._p, self._g)
+        if self.tied and pace[0] > 0:
             self._pull_together()
         return loss
 
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
-    def _change_lr(self, lr: float) -> None:
-        """Prepare for another step size."""
-        size, schedule = self._pace
-        self._sizes = (self._factor * size).mul_(schedule)  # (member,); in this order a stack equals its members
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        """Compute what depends on the step sizes."""
+        self._pace = lr, schedule
+        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
+        self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
 
     def _pull_together(self) -> None:
-        """Apply the proximal step of the sharing penalty."""
-        lr = self._sizes.view(-1, 1, 1)
-        for k, region in enumerate(self.tied):
-            common = self._common_metric(k, region.view(self._g).sum(1, keepdim=True)).div_(lr)
-            metric = self._metric(region).div_(lr)
-            push = self._push(region).sum(1, keepdim=True)
-            proximal_step_(region.view(self._p), metric, self.sharing_lambda, push, common)
+        """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
+        strength, lr = self.sharing_lambda * self._lr, self._lr.view(-1, 1, 1)
+        for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
+            gradient = gradient.sum(1, keepdim=True)
+            common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(lr)
+            self._metric(k, out=metric)
+            proximal_step_(theta, metric, strength, push, common, scratch)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
         g.addcmul_(p, self._decay)
 
     @abstractmethod
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
-        """Step all parameters: those in `_alike` with their multiple of the step size."""
+    def _update(self, p: Tensor, g: Tensor) -> None:
+        """Step all parameters: each place in `_sizes` with its step size."""
 
     @abstractmethod
-    def _metric(self, region: Region) -> Tensor:
-        """Return lr H of the last step in a region, a new tensor: in the long run the step was ``-lr g / (lr H)``."""
+    def _metric(self, k: int, out: Tensor) -> None:
+        """Write lr H of the last step in tied region k: in the long run the step was ``-lr g / (lr H)``."""
 
     @abstractmethod
-    def _push(self, region: Region) -> Tensor:
-        """Return H times the last step in a region: minus the gradient, smoothed as the optimiser smooths it."""
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        """Return H times the last step, summed over the towers of tied region k: (member, 1, parameter).
+
+        It is minus the sum of their gradients, (member, 1, parameter), smoothed as the optimiser smooths them.
+        """
 
     @abstractmethod
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
@@ -154,27 +162,29 @@ class Adam(FlatOptimizer):
             "exp_avg_sq": torch.zeros_like(self._p),
         }
         self._n_steps: int | None = 0
+        self._eps = self._p.new_full((), self.eps)
         self._calls = []  # of the fused kernel: multiple of the step size, and what to update with it
 
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
         super().load_state_dict(state_dict)
-        self._n_steps, self._pace = None, None
+        self._n_steps = self._pace = None
 
     def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
         super().take_over(earlier, states)
-        self._n_steps, self._pace = None, None
+        self._n_steps = self._pace = None
 
-    def _change_lr(self, lr: float) -> None:
-        super()._change_lr(lr)
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        super()._change_pace(lr, schedule)
         state = self.state[self.buffer.data]
         tensors = (self._p, self._g, state["exp_avg"], state["exp_avg_sq"])
         self._calls = [
-            (lr * factor, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
-            for factor, places in self._alike
+            (size, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
+            for size, places in self._sizes
         ]
+        self._moments = [[region.view(state[name]) for name in ("exp_avg", "exp_avg_sq")] for region in self.tied]
 
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+    def _update(self, p: Tensor, g: Tensor) -> None:
         state = self.state[self.buffer.data]
         self._n_steps = (int(state["step"]) if self._n_steps is None else self._n_steps) + 1
         state["step"].fill_(self._n_steps)
@@ -186,24 +196,32 @@ class Adam(FlatOptimizer):
         m.lerp_(g, 1 - self.beta1)
         v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)
         direction = self._scale(v).reciprocal_().mul_(m)
-        for factor, places in self._alike:
+        for size, places in self._sizes:
             for place in places:
-                p[place].add_(direction[place], alpha=-lr * factor / (1 - self.beta1**self._n_steps))
+                p[place].add_(direction[place], alpha=-size / (1 - self.beta1**self._n_steps))
 
-    def _metric(self, region: Region) -> Tensor:
-        return self._scale(region.view(self.state[self.buffer.data]["exp_avg_sq"]))
+    def _metric(self, k: int, out: Tensor) -> None:
+        self._scale(self._moments[k][1], out)
 
-    def _push(self, region: Region) -> Tensor:
-        m = region.view(self.state[self.buffer.data]["exp_avg"])
-        return m * (-1 / (1 - self.beta1**self._n_steps))
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        moment = self._common(f"common_exp_avg_{k}", gradient).lerp_(gradient, 1 - self.beta1)
+        return moment * (-1 / (1 - self.beta1**self._n_steps))
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
-        v = self.state[self.buffer.data].setdefault(f"common_exp_avg_sq_{k}", torch.zeros_like(gradient))
-        return self._scale(v.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
+        moment = self._common(f"common_exp_avg_sq_{k}", gradient)
+        return self._scale(moment.mul_(self.beta2).addcmul_(gradient, gradient, value=1 - self.beta2))
 
-    def _scale(self, v: Tensor) -> Tensor:
-        """Return sqrt(v / (1 - beta2^t)) + eps, a new tensor."""
-        return v.sqrt().mul_(1 / math.sqrt(1 - self.beta2**self._n_steps)).add_(self.eps)
+    def _common(self, name: str, like: Tensor) -> Tensor:
+        """Return a moment of the summed gradients of a tied region: (member, 1, parameter)."""
+        state = self.state[self.buffer.data]
+        if name not in state:
+            state[name] = torch.zeros_like(like)
+        return state[name]
+
+    def _scale(self, v: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return sqrt(v / (1 - beta2^t)) + eps."""
+        root = torch.rsqrt(v, out=out).reciprocal_()  # torch.sqrt takes longer than both of them
+        return torch.add(self._eps, root, alpha=1 / math.sqrt(1 - self.beta2**self._n_steps), out=root)
 
 
 class AdamW(Adam):
@@ -214,10 +232,10 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _change_lr(self, lr: float) -> None:
-        super()._change_lr(lr)
+    def _change_pace(self, lr: float, schedule: float) -> None:
+        super()._change_pace(lr, schedule)
         if self._decay is not None:
-            self._kept = 1.0 - self._decay * self.buffer.spread(self._sizes)
+            self._kept = 1.0 - self._decay * self.buffer.spread(self._lr)
 
     def _shrink(self, p: Tensor, g: Tensor) -> None:
         p.mul_(self._kept)
@@ -232,19 +250,19 @@ class SGD(FlatOptimizer):
         super().__init__(buffer, lr, weight_decay)
         self.state[buffer.data] = {"momentum_buffer": torch.zeros_like(self._p)}
 
-    def _update(self, p: Tensor, g: Tensor, lr: float) -> None:
+    def _update(self, p: Tensor, g: Tensor) -> None:
         velocity = self.state[self.buffer.data]["momentum_buffer"]
         velocity.mul_(self.momentum).add_(g)
-        for factor, places in self._alike:
+        for size, places in self._sizes:
             for place in places:
-                p[place].add_(g[place], alpha=-lr * factor).add_(velocity[place], alpha=-lr * factor * self.momentum)
+                p[place].add_(g[place], alpha=-size).add_(velocity[place], alpha=-size * self.momentum)
 
-    def _metric(self, region: Region) -> Tensor:
-        return torch.full_like(region.view(self._p), 1 - self.momentum)
+    def _metric(self, k: int, out: Tensor) -> None:
+        out.fill_(1 - self.momentum)
 
-    def _push(self, region: Region) -> Tensor:
-        velocity = region.view(self.state[self.buffer.data]["momentum_buffer"])
-        return (region.view(self._g) + self.momentum * velocity).mul_(self.momentum - 1)
+    def _push(self, k: int, gradient: Tensor) -> Tensor:
+        velocity = self.tied[k].view(self.state[self.buffer.data]["momentum_buffer"]).sum(1, keepdim=True)
+        return torch.add(gradient, velocity, alpha=self.momentum).mul_(self.momentum - 1)
 
     def _common_metric(self, k: int, gradient: Tensor) -> Tensor:
         return torch.full_like(gradient, 1 - self.momentum)

@@ -69,18 +69,21 @@ class TrainingRun:
     earlier: object = None
 
 
-def train(run: TrainingRun, data: TensorData, valid: TensorData | None) -> MultiTaskNet:
-    """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were."""
+def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: int | None = None) -> MultiTaskNet:
+    """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were.
+
+    `epochs` are those to begin with, where `go_on` shall train the others; None for all.
+    """
     devices = [run.device] if run.device.type == "cuda" else []
     with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):  # the global generator draws the initial weights
         net = _make_net(run, valid).initialize()
         after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
     if not net.module_.trunk.uses_global_generator:
-        return go_on(net, data)
+        return go_on(net, data, epochs)
     with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):
         torch.random.set_rng_state(after)
-        return go_on(net, data)
+        return go_on(net, data, epochs)
 
 
 def go_on(net: MultiTaskNet, data: TensorData, epochs: int | None = None) -> MultiTaskNet:

@@ -25,7 +25,7 @@ from skorch.callbacks import Callback
 
 from skmtl import MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV, _evaluation
+from skmtl.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV, _jobs
 from skmtl.sharing import STRATEGIES
 from tests._cases import make_estimator, make_table
 
@@ -63,17 +63,17 @@ class count_stacks:
     """Collect the number of members of each call of `fit_stack`."""
 
     def __enter__(self):
-        self.sizes, self.original = [], _evaluation.fit_stack
+        self.sizes, self.original = [], _jobs.fit_stack
 
         def spy(tables, *args):
             self.sizes.append(sum(len(table.estimators) for table in tables))
             return self.original(tables, *args)
 
-        _evaluation.fit_stack = spy
+        _jobs.fit_stack = spy
         return self.sizes
 
     def __exit__(self, *_):
-        _evaluation.fit_stack = self.original
+        _jobs.fit_stack = self.original
 
 
 # ---- equal to scikit-learn's ----------------------------------------------------------------------------------------
@@ -100,7 +100,7 @@ def test_members_of_different_seeds_and_task_weights():
 def test_more_candidates_than_one_stack_holds():
     X, y = make_table("regression")
     grid = {"lr": np.logspace(-4, -1, 35)}
-    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=4)
+    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=2)
 
 
 def test_scores_by_task_choose_by_their_average():
@@ -499,7 +499,7 @@ def test_ctrl_c_while_one_is_trained_alone():
 @some_scores_are_nan
 def test_ctrl_c_while_a_stack_is_trained(monkeypatch):
     X, y = make_table("regression")
-    train, calls = _evaluation.fit_stack, []
+    train, calls = _jobs.fit_stack, []
 
     def interrupted(*args):
         calls.append(args)
@@ -507,7 +507,7 @@ def test_ctrl_c_while_a_stack_is_trained(monkeypatch):
             raise KeyboardInterrupt
         return train(*args)
 
-    monkeypatch.setattr(_evaluation, "fit_stack", interrupted)
+    monkeypatch.setattr(_jobs, "fit_stack", interrupted)
     search = StackedGridSearchCV(make_estimator(), {**GRID, "batch_size": [8, 16]}, cv=FOLDS)
     with pytest.warns(UserWarning, match="interrupted after 12 of 24 fits"):
         search.fit(X, y)

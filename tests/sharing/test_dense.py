@@ -117,6 +117,21 @@ def test_dropout_keeps_its_share_and_the_mean():
     torch.testing.assert_close(dropped[dropped != 0], (kept / 0.75)[dropped != 0])
 
 
+@pytest.mark.parametrize("stack_shape", [(4,), (4, 3)])
+def test_members_of_one_generator_read_the_same_draws(stack_shape):
+    one, two = (torch.Generator().manual_seed(seed) for seed in (1, 2))
+    stack = make_stack(stack_shape, dropout=0.5).train()
+    stack.set_dropout(torch.full((4,), 0.5, dtype=torch.float64), [one, two, two, one])
+    alone = make_stack((1, *stack_shape[1:]), dropout=0.5).train()
+    alone.set_dropout(torch.full((1,), 0.5, dtype=torch.float64), [torch.Generator().manual_seed(2)])
+    together, single = (s._draw_mask(s.keep, torch.empty(len(s.keep), 6, 9).double()) for s in (stack, alone))
+    masks = together.view(*stack_shape, 6, 9)
+    assert torch.equal(masks[0], masks[3])
+    assert torch.equal(masks[1], masks[2])
+    assert torch.equal(masks[1], single.view(*masks.shape[1:]))
+    assert not torch.equal(masks[0], masks[1])
+
+
 def test_no_dropout_outside_training():
     stack, x = make_stack((2,), dropout=0.5).eval(), draw(2, 6, 4)
     with torch.no_grad():

@@ -39,7 +39,8 @@ def test_gradient_is_autograds():
 def proximal(theta, metric, strength):
     """Apply the proximal step alone: a common metric of sum H_i lengthens nothing."""
     common = metric.sum(1, keepdim=True)
-    return proximal_step_(theta.clone(), metric.clone(), strength, theta.mean(1, keepdim=True), common)
+    push, scratch = theta.mean(1, keepdim=True), torch.empty_like(theta)
+    return proximal_step_(theta.clone(), metric.clone(), strength, push, common, scratch)
 
 
 @pytest.mark.parametrize("strength", [1e-3, 0.1, 5.0])
@@ -71,6 +72,17 @@ def test_proximal_step_of_infinity_is_the_weighted_mean():
     )
 
 
+def test_one_number_that_multiplies_all_but_the_towers_changes_nothing():
+    theta, metric, strength = draw(1, 4, 5), draw(1, 4, 5, seed=1).exp(), torch.tensor([0.3]).double()
+    push, common = draw(1, 1, 5, seed=2), draw(1, 1, 5, seed=3).exp()
+
+    def step(factor):
+        scaled = [t * factor for t in (metric, strength, push, common)]
+        return proximal_step_(theta.clone(), *scaled, torch.empty_like(theta))
+
+    torch.testing.assert_close(step(0.001), step(1.0))
+
+
 def test_each_member_has_its_own_strength():
     theta, metric, strength = draw(3, 4, 5), draw(3, 4, 5, seed=1).exp(), torch.tensor([0.0, 0.1, 10.0]).double()
     together = proximal(theta, metric, strength)
@@ -85,6 +97,6 @@ def test_tied_towers_move_as_gradient_descent_on_their_sum():
     theta = start - lr * gradient
     metric, common = torch.full_like(theta, 1 / lr), torch.full_like(start, 1 / lr)
     push = -gradient.sum(1, keepdim=True)
-    moved = proximal_step_(theta, metric, torch.tensor([1e12]).double(), push, common)
+    moved = proximal_step_(theta, metric, torch.tensor([1e12]).double(), push, common, torch.empty_like(theta))
     expected = start - lr * gradient.sum(1, keepdim=True)
     torch.testing.assert_close(moved, expected.expand(1, n_tasks, 5), rtol=1e-6, atol=1e-9)

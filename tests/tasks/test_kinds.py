@@ -1,5 +1,7 @@
 """Losses and gradients of the task kinds against torch and scikit-learn."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -40,6 +42,21 @@ def test_gradient_in_closed_form_is_autograds(kind, batch):
 
 
 @every_kind
+@pytest.mark.parametrize("per_label", [True, False])
+def test_weighted_losses_and_their_gradient_are_autograds(kind, per_label):
+    raw, target = draw(kind, 2, 7)
+    coefficient = torch.rand(7, 3, dtype=torch.float64) if per_label else torch.tensor(0.3, dtype=torch.float64)
+    leaf = raw.flatten(-2).requires_grad_()
+    expected = (kind.loss(leaf.unflatten(-1, (kind.width, 3)), target) * coefficient).sum(-2)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    for method in (kind.weighted_losses, partial(Task.weighted_losses, kind)):
+        losses = raw.new_empty(2, 3)
+        gradient = method(raw.flatten(-2).clone(), target, coefficient, losses)
+        torch.testing.assert_close(losses, expected.detach())
+        torch.testing.assert_close(gradient, expected_gradient)
+
+
+@every_kind
 def test_loss_passes_gradcheck(kind):
     raw, target = draw(kind, 4)
     assert torch.autograd.gradcheck(lambda raw: kind.loss(raw, target), raw.requires_grad_())
@@ -53,6 +70,33 @@ def test_members_that_read_the_same_targets(kind):
         expected_loss, expected = Task.loss_and_gradient(kind, raw[member], target[0])
         torch.testing.assert_close(loss[member], expected_loss)
         torch.testing.assert_close(gradient[member], expected)
+
+
+def test_the_average_of_members_by_hand():
+    raw = torch.tensor([1.0, 4.0], dtype=torch.float64).view(2, 1, 1, 1)
+    assert Regression(1).average(raw).item() == pytest.approx(2.5)
+    odds = torch.tensor([1.0, 3.0], dtype=torch.float64).log().view(2, 1, 1, 1)  # probabilities 1/2 and 3/4
+    assert Binary(1).average(odds).exp().item() == pytest.approx((5 / 8) / (3 / 8))
+    counts = torch.tensor([[1.0, 1.0, 5.0], [1.0, 3.0, 5.0]], dtype=torch.float64).log().view(2, 1, 3, 1)
+    average = Multiclass([2]).average(counts[:, :, :2])  # 1/2, 1/2 and 1/4, 3/4
+    torch.testing.assert_close(average.exp().flatten(), torch.tensor([3 / 8, 5 / 8], dtype=torch.float64))
+
+
+@every_kind
+def test_the_average_says_the_mean_of_what_members_say(kind):
+    raw, _ = draw(kind, 4, 7)  # four members
+    say = kind.decode if isinstance(kind, Regression) else kind.probabilities
+    torch.testing.assert_close(say(kind.average(raw)), say(raw).mean(0))
+    torch.testing.assert_close(say(kind.average(raw[:1])), say(raw[0]))
+
+
+@pytest.mark.parametrize("kind", [Binary(1), Multiclass([2])])
+def test_members_that_are_sure_lose_no_digit(kind):
+    sure = torch.tensor([800.0, 900.0], dtype=torch.float32).view(2, 1, 1, 1)
+    raw = sure if kind.width == 1 else torch.cat([torch.zeros_like(sure), sure], dim=-2)
+    average = kind.average(raw).flatten()
+    odds = average[0] if kind.width == 1 else average[1] - average[0]
+    assert odds.item() == pytest.approx(800.0 + np.log(2.0), rel=1e-6)  # 1 - p is the mean of exp(-800) and exp(-900)
 
 
 def test_regression_is_half_the_squared_error():

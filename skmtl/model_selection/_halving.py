@@ -1,0 +1,295 @@
+"""Successive halving over epochs: train all candidates a little, the better ones on, until few are left."""
+
+from __future__ import annotations
+
+from math import ceil, floor, log
+from numbers import Integral
+
+import numpy as np
+from sklearn.model_selection import ParameterGrid, ParameterSampler
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skmtl._base import BaseMultiTask
+from skmtl.model_selection._evaluation import Evaluation
+from skmtl.model_selection._jobs import Course, Job
+from skmtl.model_selection._search import _MAX_BYTES, _StackedSearch
+
+__all__ = ["HalvingStackedSearchCV"]
+
+
+class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
+    """Search by successive halving: every rung trains the better candidates on from where they were.
+
+    All candidates are trained for a few epochs; the best ``1 / factor`` of them go on, for `factor` times as many
+    epochs in all, and so forth until fewer than `factor` are left. Candidates of a fold are trained side by side as in
+    `StackedGridSearchCV`, and survivors continue instead of starting anew, so that a search over many candidates costs
+    little more than a full fit of a few. Each score is what a fit of so many epochs alone would get.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A `MultiTaskClassifier` or `MultiTaskRegressor`, or a pipeline that ends in one.
+    param_grid : dict or list of dict
+        Values of each parameter, or several such grids; with `n_candidates`, distributions too.
+    n_candidates : int, default=None
+        Draw so many candidates at random. None tries the whole grid.
+    factor : int, default=3
+        Of how many candidates one survives a rung, > 1; and how many times as many epochs the next rung has.
+    min_resources : int or "exhaust", default="exhaust"
+        Epochs of the first rung. ``"exhaust"`` is the largest number with which the last rung still has no more than
+        `max_resources`.
+    max_resources : int, default=None
+        Epochs that no rung exceeds. None is the estimator's ``max_epochs``.
+    scoring : str, callable, list, tuple or dict, default=None
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        estimator's own ``score``.
+    n_jobs : int, default=None
+        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+    refit : bool or str, default=True
+        Fit the best candidate on all rows; by which score, where there are several.
+    cv : int, splitter or iterable, default=None
+        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+    verbose : int, default=0
+        1 or more prints each rung and what is trained alone and why, and shows a bar over fits.
+    random_state : int, RandomState or None, default=None
+        Draws the candidates, where `n_candidates` is given.
+    error_score : "raise" or float, default=nan
+        Score of a candidate that cannot be fitted or diverges; the others are untouched. ``"raise"`` raises the error.
+    return_train_score : bool, default=False
+        Score the training rows too.
+    max_bytes : float, default=None
+        Bytes that one stack may take in training; None is no bound.
+
+    Attributes
+    ----------
+    cv_results_ : dict of arrays
+        As in scikit-learn's halving searches: a row for each candidate of each rung, with its number ``iter``, its
+        epochs ``n_resources`` and ``param_max_epochs``; ``fit_time`` is that of the rung alone.
+    best_estimator_ : estimator
+        The best candidate of the last rung, fitted on all rows for as many epochs; with `refit` only.
+    best_score_ : float
+        Its mean score.
+    best_params_ : dict
+        Its parameters, among them ``max_epochs``.
+    best_index_ : int
+        Its place in ``cv_results_``.
+    n_resources_ : list of int
+        Epochs by the end of each rung.
+    n_candidates_ : list of int
+        Candidates of each rung.
+    n_remaining_candidates_ : int
+        Candidates that a further rung would have.
+    min_resources_, max_resources_ : int
+        Epochs of the first rung, and the bound.
+    n_iterations_, n_required_iterations_, n_possible_iterations_ : int
+        Rungs; how many it takes until fewer than `factor` candidates are left; how many the epochs allow.
+    scorer_ : callable or dict
+        What it was scored with.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    multimetric_ : bool
+        Whether there are several scores.
+
+    See Also
+    --------
+    StackedGridSearchCV : Train every candidate to the end.
+
+    Notes
+    -----
+    Survivors are those with the best scores after the epochs so far; a candidate that learns slowly may fall out early,
+    all the more with few epochs in the first rung. A ``lr_schedule`` runs over `max_resources`, so early rungs see the
+    beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they are trained alone and
+    anew in each rung, as is what `StackedGridSearchCV` trains alone. Stacks go on where they are: under any engine of
+    joblib they stay in this process, in threads.
+
+    References
+    ----------
+    .. [1] K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+       AISTATS 2016.
+
+    Examples
+    --------
+    >>> from skmtl import MultiTaskRegressor
+    >>> from skmtl.datasets import make_related_regression
+    >>> from skmtl.model_selection import HalvingStackedSearchCV
+    >>> X, y = make_related_regression(n_samples=90, n_tasks=3, random_state=0)
+    >>> model = MultiTaskRegressor(max_epochs=18, random_state=0)
+    >>> grid = {"lr": [1e-4, 1e-3, 1e-2], "weight_decay": [0.0, 0.1, 1.0]}
+    >>> search = HalvingStackedSearchCV(model, grid, cv=3).fit(X, y)
+    >>> search.n_candidates_, search.n_resources_
+    ([9, 3, 1], [2, 6, 18])
+    >>> search.best_params_["lr"]
+    0.01
+    """
+
+    _parameter_constraints = {
+        **BaseSearchCV._parameter_constraints,
+        "param_grid": [dict, list],
+        "n_candidates": [Interval(Integral, 1, None, closed="left"), None],
+        "factor": [Interval(Integral, 2, None, closed="left")],
+        "min_resources": [Interval(Integral, 1, None, closed="left"), StrOptions({"exhaust"})],
+        "max_resources": [Interval(Integral, 1, None, closed="left"), None],
+        "refit": ["boolean", str],
+        "random_state": ["random_state"],
+        **_MAX_BYTES,
+    }
+    _parameter_constraints.pop("pre_dispatch")
+
+    def __init__(
+        self,
+        estimator,
+        param_grid,
+        *,
+        n_candidates=None,
+        factor=3,
+        min_resources="exhaust",
+        max_resources=None,
+        scoring=None,
+        n_jobs=None,
+        refit=True,
+        cv=None,
+        verbose=0,
+        random_state=None,
+        error_score=np.nan,
+        return_train_score=False,
+        max_bytes=None,
+    ):
+        super().__init__(
+            estimator,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.param_grid = param_grid
+        self.n_candidates = n_candidates
+        self.factor = factor
+        self.min_resources = min_resources
+        self.max_resources = max_resources
+        self.random_state = random_state
+        self.max_bytes = max_bytes
+
+    def _candidates(self):
+        name = self._resource()
+        if self.n_candidates is None:
+            candidates = list(ParameterGrid(self.param_grid))
+        else:
+            candidates = list(ParameterSampler(self.param_grid, self.n_candidates, random_state=self.random_state))
+        if any(name in candidate for candidate in candidates):
+            raise ValueError(f"{name!r} cannot be searched: the rungs set it. Leave it out of param_grid.")
+        return candidates
+
+    def _resource(self) -> str:
+        """Return the name of `max_epochs` among the estimator's parameters."""
+        prefix, last = "", self.estimator
+        while isinstance(last, Pipeline):
+            step, last = last.steps[-1]
+            prefix += f"{step}__"
+        if not isinstance(last, BaseMultiTask):
+            raise TypeError(
+                f"HalvingStackedSearchCV needs an estimator of skmtl, or a pipeline that ends in one. Found {last!r}."
+            )
+        return f"{prefix}max_epochs"
+
+    def _evaluate(self, evaluation: Evaluation, candidates: list[dict]):
+        self._plan_rungs(len(candidates))
+        jobs = _begin(evaluation, candidates, self.max_resources_)
+        rows, out, more = [], [], {"iter": [], "n_resources": []}
+        self.n_candidates_, self.n_resources_ = [], []
+        alive = list(range(len(candidates)))
+        for rung in range(self.n_iterations_):
+            epochs = min(self.min_resources_ * self.factor**rung, self.max_resources_)
+            if self.verbose:
+                print(f"Rung {rung + 1} of {self.n_iterations_}: {len(alive)} candidates, {epochs} epochs")  # noqa: T201
+            results = evaluation.do(_up_to(jobs, epochs, self._resource()))
+            rows += [{**candidates[c], self._resource(): epochs} for c in alive]
+            out += results
+            more = {
+                "iter": more["iter"] + [rung] * len(alive),
+                "n_resources": more["n_resources"] + [epochs] * len(alive),
+            }
+            self.n_candidates_.append(len(alive))
+            self.n_resources_.append(epochs)
+            alive = self._survivors(alive, results)
+            if evaluation.interrupted:
+                break
+            jobs = _keep(jobs, alive)
+        self.n_remaining_candidates_ = len(alive)
+        return rows, out, more
+
+    def _plan_rungs(self, n_candidates: int) -> None:
+        """Set the number of rungs, and the epochs of the first and the most that any may have."""
+        last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+        self.max_resources_ = last.max_epochs if self.max_resources is None else self.max_resources
+        self.n_required_iterations_ = 1 + floor(log(n_candidates, self.factor) + 1e-9)
+        if self.min_resources == "exhaust":
+            self.min_resources_ = max(1, self.max_resources_ // self.factor ** (self.n_required_iterations_ - 1))
+        else:
+            self.min_resources_ = self.min_resources
+        if self.min_resources_ > self.max_resources_:
+            raise ValueError(
+                f"min_resources={self.min_resources_} epochs must be no more than max_resources, which is "
+                f"{self.max_resources_}. Lower it, or raise max_epochs of the estimator."
+            )
+        self.n_possible_iterations_ = 1 + floor(log(self.max_resources_ // self.min_resources_, self.factor) + 1e-9)
+        self.n_iterations_ = min(self.n_required_iterations_, self.n_possible_iterations_)
+
+    def _survivors(self, alive: list[int], results: list[dict]) -> list[int]:
+        """Return the best candidates of a rung, in their order; those without a score are the worst."""
+        scores = [result["test_scores"] for result in results]
+        if isinstance(scores[0], dict):
+            scores = [score[self._metric(score)] for score in scores]
+        means = np.reshape(scores, (len(alive), -1)).mean(axis=1)
+        best = np.argsort(np.where(np.isnan(means), np.inf, -means), kind="stable")
+        return sorted(alive[k] for k in best[: ceil(len(alive) / self.factor)])
+
+    def _metric(self, scores: dict) -> str:
+        """Return by which of several scores candidates survive."""
+        if self.refit not in scores:
+            raise ValueError(
+                f"refit must name the score by which candidates survive, one of {sorted(scores)}. Found {self.refit!r}."
+            )
+        return self.refit
+
+    @staticmethod
+    def _select_best_index(refit, refit_metric, results):
+        """Return the best candidate of the last rung."""
+        last = np.flatnonzero(results["iter"] == results["iter"].max())
+        scores = results[f"mean_test_{refit_metric}"][last]
+        return int(last[0] if np.isnan(scores).all() else last[np.nanargmax(scores)])
+
+
+def _begin(evaluation: Evaluation, candidates: list[dict], max_epochs: int) -> list[Job]:
+    """Return the jobs of the first rung."""
+    jobs = []
+    for job in evaluation.jobs(candidates):
+        job.course = Course(max_epochs)
+        if job.alone is None and job.fits[0].last.early_stopping:
+            jobs += [Job([fit], "early_stopping looks back over all epochs", course=job.course) for fit in job.fits]
+        else:
+            jobs.append(job)
+    return jobs
+
+
+def _up_to(jobs: list[Job], epochs: int, name: str) -> list[Job]:
+    """Let jobs train up to so many epochs."""
+    for job in jobs:
+        job.course.epochs = epochs
+        for fit in job.fits:
+            fit.parameters = {**fit.parameters, name: epochs}
+            fit.seconds, fit.error = 0.0, None
+    return jobs
+
+
+def _keep(jobs: list[Job], alive: list[int]) -> list[Job]:
+    """Return the jobs that still have candidates."""
+    for job in jobs:
+        job.keep(alive)
+    return [job for job in jobs if job.fits]

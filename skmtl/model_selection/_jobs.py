@@ -1,0 +1,299 @@
+"""One job of a search: fits that are trained side by side, or one that must be alone.
+
+A job is what one thread or process does at a time. `prepare`, `do_job` and what stands below it need nothing but their
+arguments, so any engine of joblib can run them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from traceback import format_exc
+
+from sklearn.base import clone
+from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.model_selection._validation import _check_method_params, _score
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metaestimators import _safe_split
+
+from skmtl._base import BaseMultiTask
+from skmtl.model_selection._stack import (
+    Stack,
+    Table,
+    TooLargeError,
+    content_key,
+    fit_stack,
+    make_stacks,
+    reading_key,
+)
+from skmtl.training import threads_for
+
+Results = dict[tuple[int, int], dict]
+"""What scikit-learn's `_fit_and_score` returns, by candidate and split."""
+
+
+@dataclass
+class Fit:
+    """One candidate on one split."""
+
+    candidate: int
+    split: int
+    parameters: dict
+    estimator: object
+    preprocessing: tuple = ()  # what fits of one split have in common to share it
+    seconds: float = 0.0
+    error: str | None = None
+
+    @property
+    def last(self):
+        """The estimator itself, or the last step of a pipeline."""
+        return self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+
+
+@dataclass
+class Job:
+    """Fits that are trained side by side, or one that must be alone."""
+
+    fits: list[Fit] = field(default_factory=list)
+    alone: str | None = None
+    prepared: dict[tuple, Prepared | None] = field(default_factory=dict)  # by split and preprocessing
+    course: Course | None = None
+
+    def keep(self, candidates: Collection[int]) -> None:
+        """Go on with some candidates only."""
+        self.fits = [fit for fit in self.fits if fit.candidate in candidates]
+        for stack in self.course.stacks or ():
+            stack.keep([fit.last for fit in self.fits])
+
+
+@dataclass
+class Course:
+    """How far a job is trained that goes on from where it was when it is done again."""
+
+    max_epochs: int  # in all
+    epochs: int = 0  # by the end of the next time
+    stacks: list[Stack] | None = None
+
+
+@dataclass
+class Prepared:
+    """The fitted steps before the last one; the training rows that they give go beside it, for engines to share."""
+
+    steps: list
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What all fits have in common.
+
+    Attributes
+    ----------
+    estimator : estimator
+        What candidates are made of.
+    splits : list of (train, test)
+        Positions of rows.
+    scorers : callable
+        A scorer, or scikit-learn's of several metrics.
+    fit_params, score_params : dict
+        Parameters of the estimator's fit and of the scorer.
+    error_score : "raise" or float
+        Score of a fit that fails.
+    return_train_score : bool
+        Whether to score the training rows too.
+    max_bytes : float
+        Bound on the memory of one stack.
+    verbose : int
+        Whether to say why something is fitted one by one.
+    """
+
+    estimator: object
+    splits: Sequence
+    scorers: object
+    fit_params: Mapping
+    score_params: Mapping
+    error_score: object
+    return_train_score: bool
+    max_bytes: float
+    verbose: int
+
+    def __sizeof__(self) -> int:
+        """Return the bytes of all that it holds by rows: engines that send large arguments once go by this."""
+        by_rows = [rows for split in self.splits for rows in split]
+        by_rows += [*self.fit_params.values(), *self.score_params.values()]
+        return object.__sizeof__(self) + sum(getattr(rows, "nbytes", 0) for rows in by_rows)
+
+
+class Watch:
+    """Which jobs the threads of this process are at, and whether they shall begin no more."""
+
+    def __init__(self) -> None:
+        self.interrupted = False
+        self.running: set[int] = set()
+
+    def __reduce__(self):
+        return Watch, ()  # a worker process has no threads of ours to watch
+
+
+def candidate(estimator, parameters: Mapping):
+    """Return the estimator with these parameters."""
+    return clone(estimator).set_params(**clone(parameters, safe=False))
+
+
+def prepare(key: tuple, fit: Fit, X, y, train) -> tuple[tuple, Prepared | None, object]:
+    """Fit the steps before the last one; None if that fails, which each fit will find out and tell for itself."""
+    start = time.perf_counter()
+    steps = fit.estimator[:-1]
+    X_train, y_train = _safe_split(fit.estimator, X, y, train)
+    try:
+        X_train = steps.fit_transform(X_train, y_train)
+    except Exception:
+        return key, None, None
+    return key, Prepared(steps.steps, time.perf_counter() - start), X_train
+
+
+def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> Results:
+    """Fit and score the fits of a job; nothing if the search has been interrupted meanwhile.
+
+    Whatever is large is an argument of its own, which engines send once: X, y, the rows of each entry of
+    `job.prepared`, and what all jobs have in common.
+    """
+    if watch.interrupted:
+        return {}
+    watch.running.add(id(job))
+    try:
+        with threads_for(0):
+            rows = dict(zip(job.prepared, prepared_rows, strict=True))
+            if job.alone is not None or not _fit_together(job, X, y, protocol, rows):
+                for fit in job.fits:
+                    _fit_alone(fit, X, y, protocol)
+            results = {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
+        if job.course is None:
+            for fit in job.fits:
+                fit.estimator = None  # with its network
+        return results
+    finally:
+        watch.running.discard(id(job))
+
+
+def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> bool:
+    """Fit a stack; return False if it fails as a whole, so that each fit can tell whose fault it is."""
+    start = time.perf_counter()
+    try:
+        if job.course is None:
+            errors = fit_stack(_tables(job, X, y, protocol, rows), protocol.max_bytes)
+        else:
+            errors = _go_on(job, X, y, protocol, rows)
+    except TooLargeError:
+        raise
+    except Exception as error:
+        if protocol.verbose:
+            print(f"One by one, for the {len(job.fits)} together raised: {error!r}")  # noqa: T201
+        job.alone = "a stack of them cannot be fitted"
+        return False
+    seconds = (time.perf_counter() - start) / len(job.fits)
+    for fit, error in zip((fit for fits in _by_table(job.fits) for fit in fits), errors, strict=True):
+        fit.seconds += seconds
+        fit.error = error and f"{error}\nCandidate: {fit.parameters}"
+        if error and protocol.error_score == "raise":
+            raise ValueError(fit.error)
+    return True
+
+
+def _go_on(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[str | None]:
+    """Do what `fit_stack` does, as far as the course of the job says and from where it was."""
+    course, errors = job.course, {}
+    if course.stacks is None:
+        course.stacks = make_stacks(_tables(job, X, y, protocol, rows), protocol.max_bytes)
+    for stack in course.stacks:
+        errors.update(stack.fit(course.epochs, course.max_epochs))
+        stack.hand_out()
+    return [errors[id(fit.last)] for fits in _by_table(job.fits) for fit in fits]
+
+
+def _tables(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[Table]:
+    """Return what the fits of a job learn from, table by table."""
+    tables = []
+    for fits in _by_table(job.fits):
+        key = (fits[0].split, fits[0].preprocessing)
+        tables.append(_table(fits, X, y, protocol, job.prepared.get(key), rows.get(key)))
+    return tables
+
+
+def _by_table(fits: Sequence[Fit]) -> list[list[Fit]]:
+    """Return the fits that learn from equal rows, table by table."""
+    tables: dict[tuple, list[Fit]] = {}
+    for fit in fits:
+        tables.setdefault((fit.split, fit.preprocessing, reading_key(fit.last)), []).append(fit)
+    return list(tables.values())
+
+
+def _table(fits: list[Fit], X, y, protocol: Protocol, prepared: Prepared | None, rows) -> Table:
+    """Return what the last steps of some fits read; `rows` is what the steps before it made of them."""
+    first = fits[0]
+    train, _ = protocol.splits[first.split]
+    weight = _check_method_params(X, protocol.fit_params, train).get(weight_name(first))
+    if not isinstance(first.estimator, Pipeline) or len(first.estimator.steps) == 1:
+        return Table([fit.last for fit in fits], *_safe_split(first.estimator, X, y, train), weight)
+    if prepared is None:
+        raise ValueError("the preprocessing cannot be fitted")
+    for fit in fits:
+        fit.estimator.steps[:-1] = prepared.steps
+        fit.seconds += prepared.seconds / len(fits)
+    return Table([fit.last for fit in fits], rows, _safe_split(first.estimator, X, y, train)[1], weight)
+
+
+def _fit_alone(fit: Fit, X, y, protocol: Protocol) -> None:
+    start = time.perf_counter()
+    train, _ = protocol.splits[fit.split]
+    fit.estimator = candidate(protocol.estimator, fit.parameters)
+    X_train, y_train = _safe_split(fit.estimator, X, y, train)
+    try:
+        fit.estimator.fit(X_train, y_train, **_check_method_params(X, protocol.fit_params, train))
+    except Exception:
+        if protocol.error_score == "raise":
+            raise
+        fit.error = f"{format_exc()}Candidate: {fit.parameters}"
+    else:
+        if isinstance(fit.last, BaseMultiTask) and fit.last.net_.interrupted_:
+            raise KeyboardInterrupt  # the estimator took it for a wish to keep what it had learned
+    fit.seconds = time.perf_counter() - start
+
+
+def _result(fit: Fit, X, y, protocol: Protocol) -> dict:
+    start = time.perf_counter()
+    train, test = protocol.splits[fit.split]
+    result = {
+        "fit_error": fit.error,
+        "test_scores": _scores(fit, X, y, test, train, protocol),
+        "n_test_samples": len(test),
+        "fit_time": fit.seconds,
+        "score_time": time.perf_counter() - start,
+    }
+    if protocol.return_train_score:
+        result["train_scores"] = _scores(fit, X, y, train, None, protocol)
+    return result
+
+
+def _scores(fit: Fit, X, y, rows, train, protocol: Protocol):
+    """Score a fitted candidate; one that could not be fitted gets `error_score`."""
+    if fit.error is None:
+        params = _check_method_params(X, protocol.score_params, rows)
+        X_rows, y_rows = _safe_split(fit.estimator, X, y, rows, train)
+        return _score(fit.estimator, X_rows, y_rows, protocol.scorers, params, protocol.error_score)
+    if isinstance(protocol.scorers, _MultimetricScorer):
+        return dict.fromkeys(protocol.scorers._scorers, protocol.error_score)
+    return protocol.error_score
+
+
+def weight_name(fit: Fit) -> str:
+    is_pipeline = isinstance(fit.estimator, Pipeline)
+    return f"{fit.estimator.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
+
+
+def preprocessing_key(fit: Fit) -> tuple:
+    """Return what two fits of one split must have in common to share their preprocessing."""
+    if not isinstance(fit.estimator, Pipeline):
+        return ()
+    return tuple(content_key(step) for step in fit.estimator.steps[:-1])
