@@ -40,7 +40,7 @@ SOFT = {"network__sharing": ["soft"], "network__hidden_layer_sizes": [(16,)], **
 ATTENTION = {"network__sharing": ["attention"], "network__hidden_layer_sizes": [(32,), (64,)], **TIED}
 SPACE = [HARD] * 6 + [SOFT, ATTENTION]  # a candidate is drawn from one of these, each as likely as any other
 FULL = {"n_folds": 5, "n_trees": 200, "search": {"n_candidates": 20, "n_inner": 5, "n_members": 10}}
-BRIEF = {"n_folds": 1, "n_trees": 200, "search": {"n_candidates": 8, "n_inner": 3, "n_members": 5}}
+BRIEF = {"n_folds": 1, "n_trees": 50, "search": {"n_candidates": 8, "n_inner": 3, "n_members": 5}}
 PROTOCOL = """Protocol: {outer}; at most {rows} training rows of a set, drawn at random.
 Score: mean over tasks of R2 (regression) or ROC-AUC (classification) on observed labels, then over folds.
 network  one StackedRandomizedSearchCV of {n_candidates} candidates by {n_inner} inner folds on the training rows, over
