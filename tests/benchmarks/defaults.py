@@ -52,6 +52,18 @@ CANDIDATES = {
     "lr 3e-3, decay 3e-2": {"lr": 3e-3, "weight_decay": 3e-2},
     "lr 3e-3, adamw decay 0.5": {"lr": 3e-3, "optimizer": "adamw", "weight_decay": 0.5},  # chosen
     "lr 3e-3, adamw decay 1": {"lr": 3e-3, "optimizer": "adamw", "weight_decay": 1.0},
+    "lr 3e-3, adamw decay 0.5, cosine": {
+        "lr": 3e-3,
+        "optimizer": "adamw",
+        "weight_decay": 0.5,
+        "lr_schedule": "cosine",
+    },
+    "lr 1e-2, adamw decay 1, cosine": {
+        "lr": 1e-2,
+        "optimizer": "adamw",
+        "weight_decay": 1.0,
+        "lr_schedule": "cosine",
+    },
     "gain 1, decay 1e-2": {"gain": 1.0, "weight_decay": 1e-2},
     "gain 1, decay 3e-2": {"gain": 1.0, "weight_decay": 3e-2},
     "gain 1, lr 2e-3, decay 1e-2": {"gain": 1.0, "lr": 2e-3, "weight_decay": 1e-2},
