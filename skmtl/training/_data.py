@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from skmtl.training._buffer import ALIGNMENT
 
 ALIGNED_ROWS = ALIGNMENT // 4  # so many rows of any width end on a boundary
+SMALL = 2**22  # bytes of a table that stays in the cache, so that a whole epoch is gathered at once
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 
@@ -114,8 +115,12 @@ class Batches:
             self._whole = self._whole or self._everything()
             yield self._whole
             return
-        for rows in self._rows().split(self.batch_size, dim=-1):
-            yield self._draw(rows)
+        rows = self._rows()
+        if rows.ndim == 1 and self._is_small():
+            yield from self._draw.cut(rows, self.batch_size)
+            return
+        for part in rows.split(self.batch_size, dim=-1):
+            yield self._draw(part)
 
     def keep(self, index: Tensor) -> None:
         """Go on for some members only."""
@@ -129,6 +134,11 @@ class Batches:
         if data.rows is not None or data.X.data_ptr() % ALIGNMENT:
             return self._draw(torch.arange(len(data), device=data.X.device) if data.rows is None else data.rows)
         return data.X, data.y, data.weight
+
+    def _is_small(self) -> bool:
+        """Say whether an epoch may be gathered at once: it fits in the cache, and its batches begin on boundaries."""
+        size, X = sum(table.nbytes for table in self._draw.tables), self.dataset.X
+        return size <= SMALL and self.batch_size * X.shape[1] * X.element_size() % ALIGNMENT == 0
 
     def _rows(self) -> Tensor:
         """Return the rows of an epoch in their new order: (n,) or (member, n)."""
@@ -149,6 +159,15 @@ class _Draw:
     def __init__(self, data: TensorData) -> None:
         self.tables = [t for t in (data.X, data.y, data.weight) if t is not None]
         self.buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self.batches: list[Batch] = []  # of the epoch that `cut` gathers
+
+    def cut(self, rows: Tensor, batch_size: int) -> list[Batch]:
+        """Gather the rows of an epoch and return its batches: views that stay the same from epoch to epoch."""
+        x, y, weight = self(rows)
+        if not self.batches:
+            weights = [None] * -(-len(x) // batch_size) if weight is None else weight.split(batch_size)
+            self.batches = list(zip(x.split(batch_size), y.split(batch_size), weights, strict=True))
+        return self.batches
 
     def __call__(self, rows: Tensor) -> Batch:
         n = rows.shape[-1]

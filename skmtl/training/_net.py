@@ -137,6 +137,7 @@ class MultiTaskNet(NeuralNet):
         super().initialize_module()
         self._all = self.members
         self.active = torch.arange(len(self.members))
+        self._some_left = False
         self._left: dict[int, dict[str, Tensor]] = {}
         self._masks = {s: torch.Generator(self.device).manual_seed(s) for s in self.members.distinct_seeds}
         self._lay_out()
@@ -220,7 +221,7 @@ class MultiTaskNet(NeuralNet):
         states = self._member_states()
         for k in sorted(set(range(len(self.members))) - set(index.tolist())):
             self._left[int(self.active[k])] = {name: rows[k : k + 1] for name, rows in states.items()}
-        self.active = self.active[index]
+        self.active, self._some_left = self.active[index], True
         for batches in self._iterators:
             batches.keep(index)
         self._make_stack(self.members.take(index), {name: rows[index] for name, rows in states.items()})
@@ -237,7 +238,7 @@ class MultiTaskNet(NeuralNet):
         present = {int(m): {name: rows[k : k + 1] for name, rows in states.items()} for k, m in enumerate(self.active)}
         everyone = [{**self._left, **present}[m] for m in range(len(self._all))]
         self._make_stack(self._all, {name: torch.cat([state[name] for state in everyone]) for name in states})
-        self._left, self.active = {}, torch.arange(len(self._all))
+        self._left, self.active, self._some_left = {}, torch.arange(len(self._all)), False
 
     def _member_states(self) -> dict[str, Tensor]:
         """Return the weights and the optimiser's states by member: (member, k) each."""
@@ -402,7 +403,7 @@ class MultiTaskNet(NeuralNet):
     def _weigh(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step: fixed times adaptive."""
         adaptive = self.weighting.weights(self._of_all(losses, 0.0))
-        if adaptive is not None and len(self.active) < len(self._all):
+        if adaptive is not None and self._some_left:
             adaptive = adaptive[self.active]
         if adaptive is None or self.members.task_weights is None:
             return self.members.task_weights if adaptive is None else adaptive
@@ -424,7 +425,7 @@ class MultiTaskNet(NeuralNet):
 
     def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
         """Return losses (member, ...) with a row for each member, also for those who have left."""
-        if len(self.active) == len(self._all):
+        if not self._some_left:
             return losses
         everyone = losses.new_full((len(self._all), *losses.shape[1:]), fill)
         everyone[self.active] = losses
