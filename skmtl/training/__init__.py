@@ -21,7 +21,8 @@ from skmtl._threads import threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData, join_tables
-from skmtl.training._net import DivergedError, Members, MultiTaskNet
+from skmtl.training._members import Members
+from skmtl.training._net import DivergedError, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._run import TrainingRun, go_on, train
 from skmtl.training._schedules import SCHEDULES

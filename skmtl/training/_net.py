@@ -6,79 +6,19 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring
 from torch import Tensor
 
-from skmtl._network import MultiTaskNetwork, NetworkPlan, stack_networks
 from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
+from skmtl.training._members import Members
 from skmtl.training._optimizers import FlatOptimizer
 from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
-
-
-@dataclass(frozen=True)
-class Members:
-    """What each member of a stack has for itself.
-
-    Attributes
-    ----------
-    seeds : tuple of int
-        Draw the initial weights and the batches.
-    sharing_lambda, lr, weight_decay, dropout : Tensor of shape (member,)
-        Strength of the sharing penalty, step size, L2 penalty, share of units dropped.
-    task_weights : Tensor of shape (member, task) or None
-        Fixed weights.
-    """
-
-    seeds: tuple[int, ...]
-    sharing_lambda: Tensor
-    lr: Tensor
-    weight_decay: Tensor
-    dropout: Tensor
-    task_weights: Tensor | None
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    @property
-    def distinct_seeds(self) -> list[int]:
-        """The seeds without repetition."""
-        return list(dict.fromkeys(self.seeds))
-
-    @property
-    def seed_owners(self) -> Tensor | None:
-        """Place among the distinct seeds of each member's seed, (member,); None where there is but one."""
-        place = {seed: k for k, seed in enumerate(self.distinct_seeds)}
-        return None if len(place) == 1 else torch.tensor([place[seed] for seed in self.seeds])
-
-    def take(self, index: Tensor) -> Members:
-        """Return some members."""
-        tensors = {name: value[index] for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, seeds=tuple(self.seeds[m] for m in index.tolist()), **tensors)
-
-
-def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...]) -> MultiTaskNetwork:
-    """Return a new network with a member for each seed: what the net calls its module."""
-    drawn = {}
-    for seed in set(seeds):
-        _seed(seed)
-        drawn[seed] = plan.build()
-    network = drawn[seeds[0]] if len(seeds) == 1 else stack_networks([drawn[seed] for seed in seeds], plan)
-    _seed(seeds[0])
-    return network.to(dtype)
-
-
-def _seed(seed: int) -> None:
-    """Seed torch's global generators; `torch.manual_seed` prepares all kinds of devices, which takes a millisecond."""
-    seed_all = torch.manual_seed if torch.accelerator.is_available() else torch.default_generator.manual_seed
-    seed_all(seed)
 
 
 class DivergedError(ValueError):

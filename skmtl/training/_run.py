@@ -14,7 +14,8 @@ from skmtl._objective import Objective
 from skmtl._threads import threads_for
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
-from skmtl.training._net import Members, MultiTaskNet, build_network
+from skmtl.training._members import Members, build_network
+from skmtl.training._net import MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._schedules import SCHEDULES
 from skmtl.weighting import Weighting
