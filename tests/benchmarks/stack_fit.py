@@ -1,6 +1,6 @@
-"""What candidates side by side cost at other sizes than those of `search_time`: small networks, many rows.
+"""Stacks of small networks as whole fits, and the scores of stacks against those of fits alone.
 
-Run: python tests/benchmarks/search_shapes.py
+Run: python tests/benchmarks/stack_fit.py
 """
 
 from __future__ import annotations
@@ -10,16 +10,14 @@ import warnings
 import numpy as np
 import torch
 from _bench import medians, one_thread, table
-from fit_time import HIDDEN, job
+from fit_time import job
 from sklearn.model_selection import GridSearchCV, KFold
-from sklearn.neural_network import MLPRegressor
 from torch import nn
 
 from skmtl import MultiTaskRegressor
 from skmtl.model_selection import StackedGridSearchCV
 from skmtl.model_selection._stack import Table, fit_stack
 
-LRS, DECAYS = [3e-4, 1e-3, 3e-3, 1e-2, 3e-2], [0.0, 1e-4, 1e-3, 1e-2]
 FOLDS = KFold(5, shuffle=True, random_state=0)
 STRATEGIES = ("hard", "soft", "attention", "independent")
 
@@ -61,31 +59,6 @@ def small_rows(width: int = 32, batch_size: int = 32, epochs: int = 10) -> list[
     ]
 
 
-def many_rows(n: int = 10_000, batch_size: int = 256, epochs: int = 6) -> list[tuple]:
-    """Return the rows of a search over 20 candidates x 5 folds of many rows."""
-    X, y = job(n, 20, 5)
-    model = MultiTaskRegressor(
-        hidden_layer_sizes=HIDDEN, batch_size=batch_size, max_epochs=epochs, optimizer="adam", random_state=0
-    )
-    mlp = MLPRegressor(
-        hidden_layer_sizes=HIDDEN, batch_size=batch_size, max_iter=epochs, tol=0, n_iter_no_change=10**9, random_state=0
-    )
-    options = {"cv": FOLDS, "refit": False}
-    ours = StackedGridSearchCV(model, {"lr": LRS, "weight_decay": DECAYS}, **options)
-    few = GridSearchCV(mlp, {"learning_rate_init": [1e-3, 1e-2], "alpha": [0.0, 1e-3]}, **options)  # of 20 candidates
-    seconds = medians({"ours": lambda: ours.fit(X, y), "mlp": lambda: few.fit(X, y)}, rounds=3)
-    seconds["mlp"] *= 5
-    name = f"n = {n}, hidden 64-64, T = 5, batch {batch_size}, {epochs} epochs, 100 members"
-    return [
-        (f"{name}: seconds", f"{seconds['ours']:.2f}", "-"),
-        (
-            f"... times faster than MLPRegressor, 4 of 20 candidates times five ({seconds['mlp']:.1f} s)",
-            f"{seconds['mlp'] / seconds['ours']:.1f}",
-            ">= 4",
-        ),
-    ]
-
-
 def difference(sharing: str, n_tasks: int) -> float:
     """Return the largest difference of a fold score in a stack to the one that a fit alone gets."""
     X, y = job(403, 13, n_tasks)
@@ -115,7 +88,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     one_thread()
     table("A stack of small networks: whole fits of n = 1000, d = 20, float32, one thread", small_rows())
-    table("A search of 20 candidates x 5 folds over many rows: d = 20, float32, one thread", many_rows())
     table("Scores: n = 403, d = 13, hidden 50-28, batch 32, 5 epochs, float32", score_rows())
 
 
