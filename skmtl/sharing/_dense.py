@@ -248,6 +248,9 @@ class Workspace:
         self.flat = ViewOf(stack._flatten)
         self._stack = stack
         self._x: Tensor | None = None
+        self._x_ndim = 0
+        if self.layers:
+            self.out = stack._split(self.layers[-1].out)
 
     def read(self, x: Tensor) -> None:
         """Take a batch: (batch, n_in), (member, batch, n_in) or with every stack axis."""
@@ -256,8 +259,10 @@ class Workspace:
         spread = self._stack._spread(x)
         if self.layers:
             self.layers[0].read(spread)
-        self.out = self._stack._split(self.layers[-1].out if self.layers else spread)
-        self.gathered = ViewOf(partial(self._stack._gather, x.ndim))
+        else:
+            self.out = self._stack._split(spread)
+        if x.ndim != self._x_ndim:
+            self.gathered, self._x_ndim = ViewOf(partial(self._stack._gather, x.ndim)), x.ndim
         self._x = x if spread.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() else None
 
 
