@@ -22,6 +22,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import MultiTaskKFold, StackedRandomizedSearchCV
+from skmtl.sharing import AttentionSharing
 
 REGRESSION = ["enb", "jura", "wq", "oes97", "sarcos"]
 CLASSIFICATION = ["emotions", "yeast", "medical", "tox21", "census"]
@@ -37,7 +38,8 @@ COMMON = {
 HARD = {"network__sharing": ["hard"], "network__hidden_layer_sizes": [(), (64,), (64, 64), (128, 128)], **COMMON}
 TIED = {"network__sharing_lambda": loguniform(1e-4, 1.0), **COMMON}
 SOFT = {"network__sharing": ["soft"], "network__hidden_layer_sizes": [(16,)], **TIED}
-ATTENTION = {"network__sharing": ["attention"], "network__hidden_layer_sizes": [(32,), (64,)], **TIED}
+FEW_TOKENS = AttentionSharing(n_tokens=4)  # at 8 tokens of width 64 a fit takes twenty times that of a plain trunk
+ATTENTION = {"network__sharing": [FEW_TOKENS], "network__hidden_layer_sizes": [(32,)], **TIED}
 SPACE = [HARD] * 6 + [SOFT, ATTENTION]  # a candidate is drawn from one of these, each as likely as any other
 FULL = {"n_folds": 5, "n_trees": 200, "search": {"n_candidates": 20, "n_inner": 5, "n_members": 10}}
 BRIEF = {"n_folds": 1, "n_trees": 50, "search": {"n_candidates": 8, "n_inner": 3, "n_members": 5}}
