@@ -1,4 +1,4 @@
-"""How much memory 100 members take above their data: as one stack, and as a search trains them, 32 at a time.
+"""How much memory 100 members take above their data: as one stack, and as a search trains them, in several.
 
 The measure is 100 x (parameters + optimiser state + one batch's activations): parameters, two moments of each, and the
 outputs of all layers for one batch. Gradients are not counted in it. Each case has a process of its own.
