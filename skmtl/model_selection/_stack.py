@@ -73,8 +73,9 @@ def bytes_per_member(estimator: BaseMultiTask) -> int:
     parameters = sum(p.numel() for p in network.parameters())
     towers = plan.layout.n_tasks if network.trunk.per_task else 1
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
-    activations = 3 * estimator.batch_size * (widths + plan.layout.n_outputs)
-    return estimator._numpy_dtype.itemsize * (9 * parameters + activations)
+    each = 4 if plan.dropout else 2  # activations and their gradients; what dropout leaves of them, and its masks
+    row = each * (widths + plan.layout.n_outputs) + plan.n_features + 2 * plan.layout.n_tasks
+    return estimator._numpy_dtype.itemsize * (9 * parameters + estimator.batch_size * row)
 
 
 @dataclass

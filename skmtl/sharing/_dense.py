@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import cast
 
 import torch
@@ -196,11 +196,17 @@ class DenseStack(StackedModule):
 
     def _new_workspace(self, batch: int) -> Workspace:
         with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
-            work = self._workspaces[batch] = Workspace(self, batch)
+            largest = max(self._workspaces.values(), key=lambda work: work.batch, default=None)
+            host = largest if largest is not None and largest.batch >= batch else None
+            work = self._workspaces[batch] = Workspace(self, batch, host)
         return work
 
+    def release(self) -> None:
+        """Let go of all buffers; the next pass makes new ones."""
+        self._workspaces = {}
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
-        self._workspaces = {}  # they view the parameters, which may now move
+        self.release()  # buffers view the parameters, which may now move
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, object]:
@@ -238,10 +244,15 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
 
 
 class Workspace:
-    """What a pass over batches of one size reads and writes: a `_Layer` each, and the views between them."""
+    """What a pass over batches of one size reads and writes: a `_Layer` each, and the views between them.
 
-    def __init__(self, stack: DenseStack, batch: int) -> None:
-        self.layers = [_Layer(stack, k, batch) for k in range(stack.n_layers)]
+    It lies in the memory of a `host` for larger batches, if there is one: no two are in use at once.
+    """
+
+    def __init__(self, stack: DenseStack, batch: int, host: Workspace | None) -> None:
+        self.batch = batch
+        hosts: Sequence[_Layer | None] = host.layers if host is not None else [None] * stack.n_layers
+        self.layers: list[_Layer] = [_Layer(stack, k, batch, hosts[k]) for k in range(stack.n_layers)]
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
             layer.read(before.out)
         self.layers_backward = self.layers[::-1]
@@ -272,7 +283,7 @@ class _Layer:
     input: Tensor
     input_t: Tensor
 
-    def __init__(self, stack: DenseStack, k: int, batch: int) -> None:
+    def __init__(self, stack: DenseStack, k: int, batch: int, host: _Layer | None) -> None:
         self.weight, self.bias = (p.detach() for p in stack._layer(k))
         self.grad_weight, self.grad_bias = stack._gradients(k)
         rows, n_in, n_out = self.weight.shape
@@ -281,15 +292,33 @@ class _Layer:
         self.is_first, self.is_active = k == 0, stack._is_active(k)
         self.is_narrow, self.n_out = _is_narrow(n_out), n_out
         self.narrow_t = self.weight.new_empty(rows, n_out, n_in if self.is_narrow else 0)
-        self.z_t = self.weight.new_empty(rows, n_out, batch)
-        self.z = self.z_t.transpose(1, 2) if self.is_narrow else self.z_t.view(rows, batch, n_out)  # before activation
+        self._host, self._shape = host, (rows, batch, n_out)
+        self.z = self._room("z")  # before activation
+        self.z_t = self.z.transpose(1, 2)
         keeps_z = self.is_active and stack._function.saves_input
-        self.a = torch.empty_like(self.z) if keeps_z else self.z  # after it
+        self.a = self._room("a") if keeps_z else self.z  # after it
         self.saved = self.z  # what the derivative is computed from: where z is not kept, a stands in its place
         self.keep = stack.keep.to(self.z) if stack.keep is not None and self.is_active else None
-        self.mask = torch.empty_like(self.z) if self.keep is not None else self.z
-        self.out = self.a if self.keep is None else torch.empty_like(self.z)  # after dropout
-        self.grad_input = self.weight.new_empty(rows, batch, n_in)
+        self.mask = self._room("mask") if self.keep is not None else self.z
+        self.out = self.a if self.keep is None else self._room("out")  # after dropout
+
+    @cached_property
+    def grad_input(self) -> Tensor:
+        """Room for the gradient of the input, which the first layer of a trunk never needs."""
+        shape = (*self._shape[:2], self.weight.shape[1])
+        host = None if self._host is None else self._host.grad_input.view(-1)
+        return self.weight.new_empty(shape) if host is None else host[: math.prod(shape)].view(shape)
+
+    def _room(self, name: str) -> Tensor:
+        """Return room for (stack, batch, n_out), transposed in memory where the layer is narrow."""
+        rows, batch, n_out = self._shape
+        shape = (rows, n_out, batch) if self.is_narrow else self._shape
+        if self._host is None:
+            dense = self.weight.new_empty(shape)
+        else:
+            whole = getattr(self._host, name)
+            dense = (whole.transpose(1, 2) if self.is_narrow else whole).view(-1)[: math.prod(shape)].view(shape)
+        return dense.transpose(1, 2) if self.is_narrow else dense
 
     def read(self, h: Tensor) -> None:
         """Take the input: (stack, batch, n_in)."""

@@ -40,27 +40,28 @@ class FlatBuffer:
     ----------
     data : nn.Parameter of shape (n,)
         Every parameter; its ``grad`` holds every gradient. Padding stays zero.
-    decayed : Tensor of shape (n,)
-        1 where weight decay acts (weights), 0 where it does not (biases, padding).
+    weights : list of Region
+        Where weight decay acts: everything but the biases.
     """
 
     def __init__(self, module: nn.Module) -> None:
         first = next(module.parameters())
         self._width = ALIGNMENT // first.element_size()
         self._regions: dict[int, list[Region]] = {}
+        self.weights: list[Region] = []
+        biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
         size, places = 0, []
         for owner, stack_shape, parameters in _blocks(module):
             region, offsets = self._place(size, stack_shape, parameters)
             self._regions.setdefault(id(owner), []).append(region)
+            self.weights += [] if id(parameters[0]) in biases else [region]
             places.append((parameters, region, offsets))
             size += math.prod(region.shape)
         self.data = nn.Parameter(_aligned_zeros(size, first))
         self.data.grad = _aligned_zeros(size, first)
-        self.decayed = torch.zeros_like(self.data.detach())
-        biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
         for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
-                self._move_in(parameter, region, offset, decay=id(parameter) not in biases)
+                self._move_in(parameter, region, offset)
 
     def spread(self, values: Tensor) -> Tensor:
         """Return one value per member, (member,), laid out beside the parameters: (n,)."""
@@ -117,7 +118,7 @@ class FlatBuffer:
     def _padded(self, n: int) -> int:
         return -(-n // self._width) * self._width
 
-    def _move_in(self, parameter: nn.Parameter, region: Region, offset: int, decay: bool) -> None:
+    def _move_in(self, parameter: nn.Parameter, region: Region, offset: int) -> None:
         """Make a parameter and its gradient views of the buffer."""
         depth = len(region.shape) - 1
         size = math.prod(parameter.shape[depth:])
@@ -128,7 +129,6 @@ class FlatBuffer:
 
         values = view(self.data.detach())
         values.copy_(parameter.detach())
-        view(self.decayed).fill_(float(decay))
         parameter.data = values
         parameter.grad = view(self.data.grad)
 

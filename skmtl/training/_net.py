@@ -210,7 +210,15 @@ class MultiTaskNet(NeuralNet):
             self.interrupted_ = not self._epoch_ending
         self.notify("on_train_end", X=X, y=y)
         self.reunite()
+        self._release()
         return self
+
+    def _release(self) -> None:
+        """Let go of what only training needs."""
+        self._iterators = []
+        for module in self.module_.modules():
+            if isinstance(module, DenseStack):
+                module.release()
 
     def fit(self, X, y=None, **fit_params):
         """Initialise and train."""

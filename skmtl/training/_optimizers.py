@@ -40,7 +40,9 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._alike = [(1.0, [slice(0, len(self._p))])]  # each multiple, and where the parameters that have it lie
         self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
-        self._decay = buffer.spread(decay).mul_(buffer.decayed) if bool(decay.any()) else None
+        self._decay = decay.reshape(-1) if bool(decay.any()) else None  # (member,) or one for all
+        weights = buffer.weights if self._decay is not None else ()
+        self._decaying = [[region.view(flat) for region in weights] for flat in (self._p, self._g)]
         super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
@@ -94,7 +96,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         if pace != self._pace:
             self._change_pace(*pace)
         if self._decay is not None:
-            self._shrink(self._p, self._g)
+            self._shrink(*self._decaying)
         self._update(self._p, self._g)
         if self.tied and pace[0] > 0:
             self._pull_together()
@@ -107,6 +109,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._pace = lr, schedule
         self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
+        if self._decay is not None:
+            self._by_weight = self._beside_weights(self._decay_factor())
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
@@ -117,9 +121,17 @@ class FlatOptimizer(torch.optim.Optimizer):
             self._metric(k, out=metric)
             proximal_step_(theta, metric, strength, push, common, scratch)
 
-    def _shrink(self, p: Tensor, g: Tensor) -> None:
-        """Apply weight decay: as an L2 penalty unless a subclass says otherwise."""
-        g.addcmul_(p, self._decay)
+    def _shrink(self, p: list[Tensor], g: list[Tensor]) -> None:
+        """Apply weight decay to weights and their gradients: as an L2 penalty unless a subclass says otherwise."""
+        torch._foreach_addcmul_(g, p, self._by_weight)
+
+    def _decay_factor(self) -> Tensor:
+        """Return what `_shrink` multiplies with, (member,) or one for all."""
+        return self._decay
+
+    def _beside_weights(self, values: Tensor) -> list[Tensor]:
+        """Return values of members, (member,) or one for all, shaped to broadcast over each decaying weight."""
+        return [values.view(-1, *[1] * (weight.ndim - 1)) for weight in self._decaying[0]]
 
     @abstractmethod
     def _update(self, p: Tensor, g: Tensor) -> None:
@@ -232,13 +244,11 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _change_pace(self, lr: float, schedule: float) -> None:
-        super()._change_pace(lr, schedule)
-        if self._decay is not None:
-            self._kept = 1.0 - self._decay * self.buffer.spread(self._lr)
+    def _decay_factor(self) -> Tensor:
+        return 1.0 - self._decay * self._lr
 
-    def _shrink(self, p: Tensor, g: Tensor) -> None:
-        p.mul_(self._kept)
+    def _shrink(self, p: list[Tensor], g: list[Tensor]) -> None:
+        torch._foreach_mul_(p, self._by_weight)
 
 
 class SGD(FlatOptimizer):
