@@ -62,7 +62,10 @@ def test_ci_runs_the_commands_of_the_readme():
     assert script.rstrip().endswith("\npytest")
 
 
-def test_the_readme_example_runs(tmp_path, monkeypatch):
+def test_the_readme_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
-    exec(compile(example, "README.md", "exec"), {})
+    examples = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.S)
+    assert examples
+    names: dict = {}
+    for example in examples:  # in order: the later ones go on from the earlier
+        exec(compile(example, "README.md", "exec"), names)

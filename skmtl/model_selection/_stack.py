@@ -115,6 +115,8 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
     while stacks:  # no two of them at once hold networks
         stack = stacks.pop(0)
         failures.update(stack.fit())
+        if stack.net is not None:
+            stack.net.forget_optimiser()  # before the networks are copied
         stack.hand_out()
         del stack
     return [failures[id(estimator)] for table in tables for estimator in table.estimators]

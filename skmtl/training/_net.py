@@ -213,6 +213,12 @@ class MultiTaskNet(NeuralNet):
         self._release()
         return self
 
+    def forget_optimiser(self) -> None:
+        """Let go of gradients and the optimiser's states: nothing will be trained on."""
+        self.optimizer_ = self._buffer.data.grad = None
+        for parameter in self.module_.parameters():
+            parameter.grad = None
+
     def _release(self) -> None:
         """Let go of what only training needs."""
         self._iterators = []
