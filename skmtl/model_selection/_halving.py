@@ -8,12 +8,11 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 from sklearn.model_selection._search import BaseSearchCV
-from sklearn.pipeline import Pipeline
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmtl._base import BaseMultiTask
 from skmtl.model_selection._evaluation import Evaluation
-from skmtl.model_selection._jobs import Course, Job
+from skmtl.model_selection._jobs import Course, Job, last_step
 from skmtl.model_selection._search import _MAX_BYTES, _StackedSearch
 
 __all__ = ["HalvingStackedSearchCV"]
@@ -188,10 +187,7 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
 
     def _resource(self) -> str:
         """Return the name of `max_epochs` among the estimator's parameters."""
-        prefix, last = "", self.estimator
-        while isinstance(last, Pipeline):
-            step, last = last.steps[-1]
-            prefix += f"{step}__"
+        prefix, last = last_step(self.estimator)
         if not isinstance(last, BaseMultiTask):
             raise TypeError(
                 f"HalvingStackedSearchCV needs an estimator of skmtl, or a pipeline that ends in one. Found {last!r}."
@@ -203,18 +199,16 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
         jobs = _begin(evaluation, candidates, self.max_resources_)
         rows, out, more = [], [], {"iter": [], "n_resources": []}
         self.n_candidates_, self.n_resources_ = [], []
-        alive = list(range(len(candidates)))
+        alive, name = list(range(len(candidates))), self._resource()
         for rung in range(self.n_iterations_):
             epochs = min(self.min_resources_ * self.factor**rung, self.max_resources_)
             if self.verbose:
                 print(f"Rung {rung + 1} of {self.n_iterations_}: {len(alive)} candidates, {epochs} epochs")  # noqa: T201
-            results = evaluation.do(_up_to(jobs, epochs, self._resource()))
-            rows += [{**candidates[c], self._resource(): epochs} for c in alive]
+            results = evaluation.do(_up_to(jobs, epochs, name))
+            rows += [{**candidates[c], name: epochs} for c in alive]
             out += results
-            more = {
-                "iter": more["iter"] + [rung] * len(alive),
-                "n_resources": more["n_resources"] + [epochs] * len(alive),
-            }
+            more["iter"] += [rung] * len(alive)
+            more["n_resources"] += [epochs] * len(alive)
             self.n_candidates_.append(len(alive))
             self.n_resources_.append(epochs)
             alive = self._survivors(alive, results)
@@ -226,7 +220,7 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
 
     def _plan_rungs(self, n_candidates: int) -> None:
         """Set the number of rungs, and the epochs of the first and the most that any may have."""
-        last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+        _, last = last_step(self.estimator)
         self.max_resources_ = last.max_epochs if self.max_resources is None else self.max_resources
         self.n_required_iterations_ = 1 + floor(log(n_candidates, self.factor) + 1e-9)
         if self.min_resources == "exhaust":

@@ -290,7 +290,17 @@ def _scores(fit: Fit, X, y, rows, train, protocol: Protocol):
     return protocol.error_score
 
 
+def last_step(estimator) -> tuple[str, object]:
+    """Return the prefix of its parameters and the last step of a pipeline, however nested; or "" and the estimator."""
+    prefix = ""
+    while isinstance(estimator, Pipeline):
+        step, estimator = estimator.steps[-1]
+        prefix += f"{step}__"
+    return prefix, estimator
+
+
 def weight_name(fit: Fit) -> str:
+    """Return what the weights of rows are called among the parameters of fit."""
     is_pipeline = isinstance(fit.estimator, Pipeline)
     return f"{fit.estimator.steps[-1][0]}__sample_weight" if is_pipeline else "sample_weight"
 

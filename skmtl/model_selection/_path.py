@@ -6,10 +6,10 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
-from sklearn.pipeline import Pipeline
 
 from skmtl._base import BaseMultiTask
 from skmtl.model_selection._folds import as_splitter, check_same_length
+from skmtl.model_selection._jobs import last_step
 from skmtl.model_selection._search import StackedGridSearchCV
 from skmtl.model_selection._transfer import _equally_seeded, _metric_name, _task_scorer, _tell_undefined
 from skmtl.sharing import STRATEGIES, HardSharing, IndependentSharing
@@ -104,10 +104,7 @@ def _scores(results: dict, n_splits: int) -> tuple[np.ndarray, list[str]]:
 
 def _lambda_name(estimator) -> str:
     """Return the name of λ among the parameters; refuse an estimator that has no penalty."""
-    prefix, last = "", estimator
-    while isinstance(last, Pipeline):
-        step, last = last.steps[-1]
-        prefix += f"{step}__"
+    prefix, last = last_step(estimator)
     if not isinstance(last, BaseMultiTask):
         raise TypeError(f"sharing_path needs an estimator of skmtl, or a pipeline that ends in one. Found {last!r}.")
     strategy = STRATEGIES[last.sharing] if last.sharing in STRATEGIES else type(last.sharing)

@@ -70,11 +70,6 @@ class FlatBuffer:
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
-    @property
-    def n_members(self) -> int:
-        """Number of members whose parameters lie here."""
-        return self._all_regions()[0].shape[0]
-
     def rows(self, flat: Tensor) -> Tensor:
         """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
         return torch.cat([region.view(flat).flatten(1) for region in self._all_regions()], dim=1)

@@ -95,6 +95,13 @@ def test_what_looks_back_is_trained_anew():
     assert_same_as_scikit_learns(make_estimator(max_epochs=9, callbacks=[Callback()]), {"lr": [1e-4, 1e-2, 0.1]}, X, y)
 
 
+def test_a_pipeline_in_a_pipeline():
+    X, y = make_table("regression", missing=0.0)
+    model = Pipeline([("all", Pipeline([("scale", StandardScaler()), ("net", make_estimator(max_epochs=9))]))])
+    search = assert_same_as_scikit_learns(model, {"all__net__lr": [1e-4, 1e-3, 1e-2]}, X, y, "all__net__max_epochs")
+    assert search.n_resources_ == [3, 9]
+
+
 def test_a_schedule_runs_over_all_epochs():
     X, y = make_table("regression")
     model = make_estimator(max_epochs=9, lr_schedule="cosine")
