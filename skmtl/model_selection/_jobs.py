@@ -7,17 +7,19 @@ arguments, so any engine of joblib can run them.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from traceback import format_exc
 
 from sklearn.base import clone
-from sklearn.metrics._scorer import _MultimetricScorer
+from sklearn.metrics._scorer import _MultimetricScorer, _PassthroughScorer, _Scorer
 from sklearn.model_selection._validation import _check_method_params, _score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import _safe_split
 
 from skmtl._base import BaseMultiTask
+from skmtl.metrics import TaskScorer
 from skmtl.model_selection._stack import (
     Stack,
     Table,
@@ -171,7 +173,8 @@ def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> 
             if job.alone is not None or not _fit_together(job, X, y, protocol, rows):
                 for fit in job.fits:
                     _fit_alone(fit, X, y, protocol)
-            results = {(fit.candidate, fit.split): _result(fit, X, y, protocol) for fit in job.fits}
+            scoring = _Scoring(job, X, y, protocol)
+            results = {(fit.candidate, fit.split): scoring.result(fit) for fit in job.fits}
         if job.course is None:
             for fit in job.fits:
                 fit.estimator = None  # with its network
@@ -264,30 +267,80 @@ def _fit_alone(fit: Fit, X, y, protocol: Protocol) -> None:
     fit.seconds = time.perf_counter() - start
 
 
-def _result(fit: Fit, X, y, protocol: Protocol) -> dict:
-    start = time.perf_counter()
-    train, test = protocol.splits[fit.split]
-    result = {
-        "fit_error": fit.error,
-        "test_scores": _scores(fit, X, y, test, train, protocol),
-        "n_test_samples": len(test),
-        "fit_time": fit.seconds,
-        "score_time": time.perf_counter() - start,
-    }
-    if protocol.return_train_score:
-        result["train_scores"] = _scores(fit, X, y, train, None, protocol)
-    return result
+class _Scoring:
+    """Score the fits of a job; what the steps before the last one make of the rows of a split is made once."""
+
+    def __init__(self, job: Job, X, y, protocol: Protocol) -> None:
+        self.X, self.y, self.protocol = X, y, protocol
+        self._shares = job.alone is None and not protocol.score_params and _asks_last_step(protocol.scorers)
+        self._n_fits = Counter((fit.split, fit.preprocessing) for fit in job.fits)
+        self._shared: dict[bool, _SharedRows] = {}  # by whether they are training rows: of the split at work
+
+    def result(self, fit: Fit) -> dict:
+        """Return what scikit-learn's `_fit_and_score` does."""
+        train, test = self.protocol.splits[fit.split]
+        test_scores, score_time = self._timed_scores(fit, test, train)
+        result = {
+            "fit_error": fit.error,
+            "test_scores": test_scores,
+            "n_test_samples": len(test),
+            "fit_time": fit.seconds,
+            "score_time": score_time,
+        }
+        if self.protocol.return_train_score:
+            result["train_scores"], _ = self._timed_scores(fit, train, None)
+        return result
+
+    def _timed_scores(self, fit: Fit, rows, train) -> tuple[object, float]:
+        """Score a fitted candidate, and say how long it took; one that could not be fitted gets `error_score`."""
+        scorers, error_score = self.protocol.scorers, self.protocol.error_score
+        if fit.error is not None:
+            is_dict = isinstance(scorers, _MultimetricScorer)
+            return dict.fromkeys(scorers._scorers, error_score) if is_dict else error_score, 0.0
+        shared = self._rows(fit, rows, train) if self._shares else None
+        start = time.perf_counter()
+        if shared is not None and shared.is_made:
+            scores = _score(fit.last, shared.X, shared.y, scorers, {}, error_score)
+            return scores, shared.seconds + time.perf_counter() - start
+        X_rows, y_rows = _safe_split(fit.estimator, self.X, self.y, rows, train)
+        params = _check_method_params(self.X, self.protocol.score_params, rows)
+        return _score(fit.estimator, X_rows, y_rows, scorers, params, error_score), time.perf_counter() - start
+
+    def _rows(self, fit: Fit, rows, train) -> _SharedRows:
+        """Return the rows as the last step reads them; not made where that fails: each fit will find out and tell."""
+        key = fit.split, fit.preprocessing
+        last = self._shared.get(train is None)
+        if last is not None and last.key == key:
+            return last
+        start = time.perf_counter()
+        shared = self._shared[train is None] = _SharedRows(key)
+        try:
+            shared.X, shared.y = _safe_split(fit.estimator, self.X, self.y, rows, train)
+            if fit.estimator is not fit.last and len(fit.estimator.steps) > 1:
+                shared.X = fit.estimator[:-1].transform(shared.X)
+            shared.is_made = type(fit.estimator) is Pipeline or fit.estimator is fit.last
+        except Exception:
+            shared.X = None
+        shared.seconds = (time.perf_counter() - start) / self._n_fits[key]
+        return shared
 
 
-def _scores(fit: Fit, X, y, rows, train, protocol: Protocol):
-    """Score a fitted candidate; one that could not be fitted gets `error_score`."""
-    if fit.error is None:
-        params = _check_method_params(X, protocol.score_params, rows)
-        X_rows, y_rows = _safe_split(fit.estimator, X, y, rows, train)
-        return _score(fit.estimator, X_rows, y_rows, protocol.scorers, params, protocol.error_score)
-    if isinstance(protocol.scorers, _MultimetricScorer):
-        return dict.fromkeys(protocol.scorers._scorers, protocol.error_score)
-    return protocol.error_score
+@dataclass
+class _SharedRows:
+    """Rows that all fits of one split and preprocessing are scored on."""
+
+    key: tuple
+    X: object = None
+    y: object = None
+    seconds: float = 0.0  # of making them, for each fit
+    is_made: bool = False
+
+
+def _asks_last_step(scorer) -> bool:
+    """Say whether a scorer asks a pipeline for no more than what its last step says of the transformed rows."""
+    if isinstance(scorer, _MultimetricScorer):
+        return all(_asks_last_step(one) for one in scorer._scorers.values())
+    return type(scorer) in (_PassthroughScorer, _Scorer, TaskScorer)
 
 
 def last_step(estimator) -> tuple[str, object]:
