@@ -24,6 +24,8 @@ from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._base import StackedModule, gradient_of
 from skmtl.sharing._views import ViewOf
 
+MOST_INPUTS = 256  # batches whose views are kept
+
 
 class DenseStack(StackedModule):
     """Dense layers of `prod(stack_shape)` networks.
@@ -258,23 +260,28 @@ class Workspace:
         self.layers_backward = self.layers[::-1]
         self.flat = ViewOf(stack._flatten)
         self._stack = stack
-        self._x: Tensor | None = None
+        self._inputs: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # views of batches, made once, by id
         self._x_ndim = 0
         if self.layers:
             self.out = stack._split(self.layers[-1].out)
 
     def read(self, x: Tensor) -> None:
         """Take a batch: (batch, n_in), (member, batch, n_in) or with every stack axis."""
-        if x is self._x:  # the same buffer as in the last step, with other rows in it
+        known = self._inputs.get(id(x))
+        if known is not None and x.ndim == self._x_ndim:  # the same buffer as in an earlier step, with other rows in it
+            _, self.layers[0].input, self.layers[0].input_t = known
             return
         spread = self._stack._spread(x)
-        if self.layers:
-            self.layers[0].read(spread)
-        else:
-            self.out = self._stack._split(spread)
         if x.ndim != self._x_ndim:
             self.gathered, self._x_ndim = ViewOf(partial(self._stack._gather, x.ndim)), x.ndim
-        self._x = x if spread.untyped_storage().data_ptr() == x.untyped_storage().data_ptr() else None
+        if not self.layers:
+            self.out = self._stack._split(spread)
+            return
+        self.layers[0].read(spread)
+        if spread.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
+            if len(self._inputs) == MOST_INPUTS:
+                self._inputs.clear()
+            self._inputs[id(x)] = x, self.layers[0].input, self.layers[0].input_t
 
 
 class _Layer:

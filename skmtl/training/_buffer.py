@@ -3,9 +3,9 @@
 Parameters stay ordinary module parameters, but become views of one aligned storage, so that an optimiser's step, a
 copy of the best weights or a gradient norm is one operation instead of one per parameter. Of each module with a stack
 of networks every weight gets a region (*stack_shape, parameter), and all biases together get one. So the gradient of a
-weight is contiguous, and one batched product can write it; torch computes one that is not network by network. Inside
-a region every parameter is padded to 64 bytes, which lets a stack compute bit for bit what each of its networks would
-alone.
+weight is contiguous, and one batched product can write it; torch computes one that is not network by network. Weights
+lie before biases, so that one operation shrinks them all. Inside a region every parameter is padded to 64 bytes, which
+lets a stack compute bit for bit what each of its networks would alone.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class FlatBuffer:
         Every parameter; its ``grad`` holds every gradient. Padding stays zero.
     weights : list of Region
         Where weight decay acts: everything but the biases.
+    n_weights : int
+        How far they reach: ``data[:n_weights]``.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,13 +52,16 @@ class FlatBuffer:
         self._regions: dict[int, list[Region]] = {}
         self.weights: list[Region] = []
         biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
-        size, places = 0, []
-        for owner, stack_shape, parameters in _blocks(module):
+        self.n_weights = size = 0
+        places = []
+        for owner, stack_shape, parameters in sorted(_blocks(module), key=lambda block: id(block[2][0]) in biases):
             region, offsets = self._place(size, stack_shape, parameters)
             self._regions.setdefault(id(owner), []).append(region)
-            self.weights += [] if id(parameters[0]) in biases else [region]
             places.append((parameters, region, offsets))
             size += math.prod(region.shape)
+            if id(parameters[0]) not in biases:
+                self.weights.append(region)
+                self.n_weights = size
         self.data = nn.Parameter(_aligned_zeros(size, first))
         self.data.grad = _aligned_zeros(size, first)
         for parameters, region, offsets in places:
@@ -98,7 +103,8 @@ class FlatBuffer:
         return self._regions[id(module)]
 
     def _all_regions(self) -> list[Region]:
-        return [region for regions in self._regions.values() for region in regions]
+        """Return the regions in the order in which they lie."""
+        return sorted((r for regions in self._regions.values() for r in regions), key=lambda region: region.start)
 
     def _place(
         self, start: int, stack_shape: tuple[int, ...], parameters: list[nn.Parameter]

@@ -6,13 +6,15 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, EpochTimer, LRScheduler, PassthroughScoring
+from skorch.callbacks import Callback, EpochTimer, LRScheduler
 from torch import Tensor
 
 from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
+from skmtl.training._callbacks import EpochLoss
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._members import Members
 from skmtl.training._optimizers import FlatOptimizer
@@ -30,10 +32,6 @@ class DivergedError(ValueError):
 
     def __reduce__(self):
         return DivergedError, (self.reasons,)  # an error that cannot be read back lets other processes wait for ever
-
-
-class StopTraining(KeyboardInterrupt):
-    """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
 
 
 class MultiTaskNet(NeuralNet):
@@ -68,8 +66,8 @@ class MultiTaskNet(NeuralNet):
     def _default_callbacks(self):
         return [
             ("epoch_timer", EpochTimer()),
-            ("train_loss", PassthroughScoring(name="train_loss", on_train=True)),
-            ("valid_loss", PassthroughScoring(name="valid_loss")),
+            ("train_loss", EpochLoss(name="train_loss", on_train=True)),
+            ("valid_loss", EpochLoss(name="valid_loss")),
         ]
 
     def initialize_module(self):
@@ -235,6 +233,11 @@ class MultiTaskNet(NeuralNet):
         self._epoch_ending = method_name == "on_epoch_end"
         super().notify(method_name, **cb_kwargs)
 
+    def _set_training(self, training=True):
+        """Set the mode of module and criterion if it is another one, which takes ten times as long to set as to see."""
+        if self.module_.training is not training or self.criterion_.training is not training:
+            super()._set_training(training)
+
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run one epoch and record its losses; see `skorch.NeuralNet.run_single_epoch`."""
         self._epoch_ending = False
@@ -259,17 +262,18 @@ class MultiTaskNet(NeuralNet):
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
         losses = self._buffer.data.detach().new_empty(len(batches), *self._loss_shape())
-        totals: list[Tensor | float] = []
+        totals: list[Tensor] = []
         rows = self.history[-1]["batches"]
         with torch.no_grad() if hooks or self._needs_autograd() else torch.inference_mode():
             for batch, loss in zip(batches, losses.unbind(0), strict=True):
                 rows.append({"train_batch_size": batch[0].shape[-2]})
-                totals.append(_label_weight(batch))
+                if batch[2] is not None:
+                    totals.append(batch[2].sum(-2))
                 if hooks:
                     self._heard_step(batch, loss, hooks)
                 else:
                     self._step(batch, loss)
-        self._record_train_losses(losses, totals)
+        self._record_train_losses(losses.cpu().numpy(), totals)
 
     def _needs_autograd(self) -> bool:
         """Say whether a step must let autograd take part: a user's module, kind, weighting or optimiser may want it."""
@@ -339,7 +343,7 @@ class MultiTaskNet(NeuralNet):
             raw = self.module_(x)
             pointwise = self.criterion_.pointwise(raw, y)
             loss_sum = loss_sum + (pointwise if weight is None else pointwise * weight).sum(-2)
-            total = total + _label_weight((x, y, weight))
+            total = total + (x.shape[-2] if weight is None else weight.sum(-2))
             for hook in hooks.batch_end:
                 hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
         losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
@@ -367,7 +371,7 @@ class MultiTaskNet(NeuralNet):
         """Return the fixed-weight sum of each member's task losses: (..., member, task) -> (..., member)."""
         return (losses if self.members.task_weights is None else losses * self.members.task_weights).sum(-1)
 
-    def _mean(self, totals: Tensor) -> Tensor:
+    def _mean(self, totals):
         """Return the mean over the members that have neither stopped nor diverged: (..., member) -> (...)."""
         running = self._running()
         return (totals if len(running) == len(self.members) else totals[..., running]).mean(-1)
@@ -377,48 +381,59 @@ class MultiTaskNet(NeuralNet):
         ended = self.diverged_.keys() | self.last_epochs_.keys()
         return [k for k, m in enumerate(self.active.tolist()) if m not in ended] or list(range(len(self.members)))
 
-    def _of_all(self, losses: Tensor, fill: float = float("nan")) -> Tensor:
-        """Return losses (member, ...) with a row for each member, also for those who have left."""
+    def _of_all(self, losses, fill: float = float("nan")):
+        """Return losses (member, ...), array or tensor, with a row for each member, also for those who have left."""
         if not self._some_left:
             return losses
-        everyone = losses.new_full((len(self._all), *losses.shape[1:]), fill)
-        everyone[self.active] = losses
+        shape, index = (len(self._all), *losses.shape[1:]), self.active
+        if isinstance(losses, Tensor):
+            everyone = losses.new_full(shape, fill)
+        else:
+            everyone, index = np.full(shape, fill, dtype=losses.dtype), index.numpy()
+        everyone[index] = losses
         return everyone
 
-    def _penalty(self) -> Tensor:
+    def _penalty(self) -> np.ndarray:
         """Return lambda times the penalty of each member: (member,)."""
-        data = self._buffer.data.detach()
-        tied = self._tied if bool((self.members.sharing_lambda > 0).any()) else []
-        terms = [centred_penalty(region.view(data)) * self.members.sharing_lambda for region in tied]
-        return sum(terms, torch.zeros_like(self.members.sharing_lambda))
+        data, strength = self._buffer.data.detach(), self.members.sharing_lambda
+        tied = self._tied if bool((strength > 0).any()) else []
+        terms = [centred_penalty(region.view(data)) * strength for region in tied]
+        return sum(terms, torch.zeros_like(strength)).cpu().numpy()
 
     def _add_penalty_gradient(self) -> None:
         for region in self._tied:
             theta, gradient = (region.view(flat) for flat in (self._buffer.data.detach(), self._buffer.data.grad))
             gradient += penalty_gradient(theta, self.members.sharing_lambda)
 
-    def _record_train_losses(self, losses: Tensor, totals: list[Tensor | float]) -> None:
-        """Write the batch losses to the history, and each task's mean over its labels; refuse what is not finite."""
+    def _record_train_losses(self, losses: np.ndarray, totals: list[Tensor]) -> None:
+        """Write the losses (batches, member, task) to the history; refuse what is not finite.
+
+        Each task's loss of the epoch is the mean over its labels: `totals` are their summed weights in each batch, if
+        they do not all weigh 1.
+        """
         self._check_finite(losses)
-        by_member, penalty = self._totals(losses), self._penalty()
+        task_weights, penalty = self.members.task_weights, self._penalty()
+        by_member = (losses if task_weights is None else losses * task_weights.cpu().numpy()).sum(-1)
         rows, mean_penalty = self.history[-1]["batches"], float(self._mean(penalty))
         for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
             row["train_loss"] = loss + mean_penalty
         sizes = [row["train_batch_size"] for row in rows]
-        share = torch.tensor(sizes, dtype=losses.dtype, device=losses.device) / sum(sizes)
-        self.train_totals_.append(self._of_all(share @ by_member + penalty).cpu().numpy())
-        share = _stack_totals(totals, losses)
-        self.train_losses_.append(self._of_all((losses * share).sum(0) / share.sum(0)).cpu().numpy())
+        share = np.array(sizes, dtype=losses.dtype) / sum(sizes)
+        self.train_totals_.append(self._of_all(share @ by_member + penalty))
+        share = _label_shares(totals) if totals else share[:, None, None]
+        self.train_losses_.append(self._of_all((losses * share).sum(0)))
 
-    def _check_finite(self, losses: Tensor) -> None:
+    def _check_finite(self, losses: np.ndarray) -> None:
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
-        finite = torch.isfinite(losses)
-        fallen = (~finite.all(2).all(0)).nonzero().flatten().tolist()
+        finite = np.isfinite(losses)
+        if finite.all():
+            return
+        fallen = np.flatnonzero(~finite.all((0, 2))).tolist()
         for k in fallen:
             m = int(self.active[k])
             if m in self.diverged_ or m in self.last_epochs_:
                 continue
-            step, task = (~finite[:, k]).nonzero()[0].tolist()
+            step, task = np.argwhere(~finite[:, k])[0].tolist()
             self.diverged_[m] = (
                 f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
                 f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[k]):g}), "
@@ -472,15 +487,9 @@ def _idle(callback: Callback, hook: str) -> bool:
     return isinstance(callback, LRScheduler) and hook == "on_batch_end" and callback.step_every == "epoch"
 
 
-def _label_weight(batch: Batch) -> Tensor | float:
-    """Return the summed label weights of each task, or the number of rows where all labels weigh 1."""
-    x, _, weight = batch
-    return float(x.shape[-2]) if weight is None else weight.sum(-2)
-
-
-def _stack_totals(totals: list[Tensor | float], like: Tensor) -> Tensor:
-    """Return label weights that broadcast to (batches, member, task)."""
-    if isinstance(totals[0], float):
-        return torch.tensor(totals, dtype=like.dtype, device=like.device)[:, None, None]
-    stacked = torch.stack(totals)
-    return stacked if stacked.ndim == 3 else stacked.unsqueeze(1)
+def _label_shares(totals: list[Tensor]) -> np.ndarray:
+    """Return the share of each batch in the label weights of each task: (batches, 1 or member, task)."""
+    stacked = torch.stack(totals).cpu().numpy()
+    stacked = stacked if stacked.ndim == 3 else stacked[:, None]
+    with np.errstate(invalid="ignore"):  # a task may have no label at all
+        return stacked / stacked.sum(0)

@@ -41,8 +41,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = decay.reshape(-1) if bool(decay.any()) else None  # (member,) or one for all
-        weights = buffer.weights if self._decay is not None else ()
-        self._decaying = [[region.view(flat) for region in weights] for flat in (self._p, self._g)]
+        self._decaying: list[list[Tensor]] = []  # parameters and gradients that weight decay acts on
         super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
@@ -110,7 +109,13 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
         if self._decay is not None:
-            self._by_weight = self._beside_weights(self._decay_factor())
+            factor, flat = self._decay_factor(), (self._p, self._g)
+            if bool((factor == factor[0]).all()):
+                self._decaying = [[values[: self.buffer.n_weights]] for values in flat]
+                self._by_weight = [factor[:1]]
+            else:
+                self._decaying = [[region.view(values) for region in self.buffer.weights] for values in flat]
+                self._by_weight = [factor.view(-1, *[1] * (weight.ndim - 1)) for weight in self._decaying[0]]
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
@@ -128,10 +133,6 @@ class FlatOptimizer(torch.optim.Optimizer):
     def _decay_factor(self) -> Tensor:
         """Return what `_shrink` multiplies with, (member,) or one for all."""
         return self._decay
-
-    def _beside_weights(self, values: Tensor) -> list[Tensor]:
-        """Return values of members, (member,) or one for all, shaped to broadcast over each decaying weight."""
-        return [values.view(-1, *[1] * (weight.ndim - 1)) for weight in self._decaying[0]]
 
     @abstractmethod
     def _update(self, p: Tensor, g: Tensor) -> None:
