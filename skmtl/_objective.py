@@ -29,7 +29,7 @@ class Objective(nn.Module):
     def __init__(self, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
-        self._places = [_Place(group, len(groups) == 1) for group in groups]
+        self._places = [_Place(group) for group in groups]
 
     def forward(self, raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the task losses (member, task), differentiable.
@@ -76,8 +76,10 @@ class Objective(nn.Module):
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         coefficient = coefficients(target, weight)
-        parts = [place.step(raw, target, coefficient, out) for place in self._places]
-        gradient = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+        if len(self._places) == 1:
+            gradient = self.groups[0].kind.weighted_losses(raw, target, coefficient, out)
+        else:
+            gradient = torch.cat([place.step(raw, target, coefficient, out) for place in self._places], dim=-1)
         task_weights = weigh(out)
         return gradient if task_weights is None else gradient.mul_(self._by_column(task_weights).unsqueeze(-2))
 
@@ -87,19 +89,16 @@ class Objective(nn.Module):
 
 
 class _Place:
-    """A kind and its parts of what a step computes with; the parts that are views of buffers are made once."""
+    """One of several kinds and its parts of a step; the parts that are views of buffers are made once."""
 
-    def __init__(self, group: TaskGroup, is_only: bool) -> None:
-        self._weighted_losses = group.kind.weighted_losses
-        self._group, self._is_only = group, is_only
+    def __init__(self, group: TaskGroup) -> None:
+        self._group = group
         self._columns, self._target = ViewOf(self._own_columns), ViewOf(self._own)
 
     def step(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
         """Write the kind's part of the losses; return its part of the gradient."""
-        if self._is_only:
-            return self._weighted_losses(raw, target, coefficient, out)
         own = coefficient if coefficient.ndim == 0 else self._own(coefficient)
-        return self._weighted_losses(self._columns(raw), self._target(target), own, self._own(out))
+        return self._group.kind.weighted_losses(self._columns(raw), self._target(target), own, self._own(out))
 
     def _own(self, values: Tensor) -> Tensor:
         return values[..., self._group.tasks]

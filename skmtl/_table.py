@@ -7,6 +7,8 @@ missing everywhere in the package, because every room reads targets through this
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -44,6 +46,20 @@ class TargetTable:
     @property
     def n_columns(self) -> int:
         return len(self.columns)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """The columns as floats (n_samples, n_columns), 0 where missing; ValueError where a label is no number."""
+        numbers = np.zeros(self.observed.shape)
+        for t, (name, labels, seen) in enumerate(zip(self.task_names(), self.columns, self.observed.T, strict=True)):
+            if labels.dtype.kind not in "biuf":
+                found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
+                raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
+            if seen.all():  # ten times faster than by index
+                numbers[:, t] = labels
+            else:
+                numbers[seen, t] = labels[seen]
+        return numbers
 
     def task_names(self) -> list[str]:
         """Return the column names, or "0", "1", ... where the table had none."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
-
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -236,7 +234,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        y = _numbers(table)
+        y = table.numbers
         if weight is None:
             weight = None if table.observed.all() else table.observed.astype(np.float64)
         self._codec = ScaleCodec.fit(y if weight is None else np.where(weight > 0, y, 0.0), weight)
@@ -245,23 +243,9 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return regression_layout(table.n_columns)
 
     def _encode(self, table: TargetTable) -> np.ndarray:
-        y = self._codec.encode(_numbers(table))
+        y = self._codec.encode(table.numbers)
         return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         y = self._codec.decode(raw.astype(self._target_dtype, copy=False))
         return y[:, 0] if self._target_ndim == 1 else y
-
-
-def _numbers(table: TargetTable) -> np.ndarray:
-    """Return the columns as floats, 0 where missing; refuse what is no number."""
-    y = np.zeros(table.observed.shape)
-    for t, (name, labels, seen) in enumerate(zip(table.task_names(), table.columns, table.observed.T, strict=True)):
-        if labels.dtype.kind not in "biuf":
-            found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
-            raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
-        if seen.all():  # ten times faster than by index
-            y[:, t] = labels
-        else:
-            y[seen, t] = labels[seen]
-    return y

@@ -24,6 +24,12 @@ OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class
 CHUNK = 64
 """Largest number of members of a stack."""
 
+CACHE = 2**25
+"""Bytes that a stack of more than `FEW` members may take: those that leave the processor's cache train no faster."""
+
+FEW = 8
+"""Members that are worth being together whatever they take."""
+
 
 class TooLargeError(ValueError):
     """One member alone takes more memory than allowed."""
@@ -132,7 +138,8 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
     stacks = []
     for members in alike.values():
         first = members[0][1].first
-        size = max(1, min(chunk, _members_within(first, max_bytes)) // first.n_members)
+        fast = max(FEW, CACHE // bytes_per_member(first))
+        size = max(1, min(chunk, fast, _members_within(first, max_bytes)) // first.n_members)
         stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
     return stacks
 

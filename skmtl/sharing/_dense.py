@@ -6,14 +6,15 @@ batched matrix product. With layer input a, weights W, bias b, pre-activation z 
     forward     z = a W + b                       a' = s(z)
     backward    dz = da' * s'(z)                  dW = a^T dz      db = sum over the batch of dz      da = dz W^T
 
-which is what `forward_train` and `backward` spell out, into buffers that are allocated once per batch size. They give
-what autograd gives (see the tests) at a fraction of its overhead; `forward` is the same function for autograd.
+which is what `_Layer` spells out, between buffers that are allocated once per batch size, and what `forward_train` and
+`backward` run through. They give what autograd gives (see the tests) at a fraction of its overhead; `forward` is the
+same function for autograd.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import cast
 
@@ -24,7 +25,7 @@ from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._base import StackedModule, gradient_of
 from skmtl.sharing._views import ViewOf
 
-MOST_INPUTS = 256  # batches whose views are kept
+Operation = Callable[[], object]
 
 
 class DenseStack(StackedModule):
@@ -91,35 +92,18 @@ class DenseStack(StackedModule):
         work.read(x)
         self._workspaces[0] = work  # the one that `backward` will read; no batch has 0 rows
         for layer in work.layers:
-            if layer.is_narrow:
-                torch.baddbmm(layer.bias_t, layer.weight_t, layer.input_t, out=layer.z_t)
-            else:
-                torch.baddbmm(layer.bias, layer.input, layer.weight, out=layer.z)
-            if layer.is_active:
-                self._function.forward_(layer.a if layer.a is layer.z else layer.a.copy_(layer.z))
-                if layer.keep is not None:
-                    self._drop(layer.a, layer.keep, layer.mask, layer.out)
+            for operation in layer.forward:
+                operation()
         return work.out
 
     def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
         """Set each parameter's gradient, given that of the output (overwritten); return that of the input if asked."""
         work = self._workspaces[0]
-        dz = work.flat(gradient)
+        work.receive(gradient)
         for layer in work.layers_backward:
-            if layer.is_active:
-                if layer.keep is not None:
-                    dz.mul_(layer.mask)
-                self._function.backward_(dz, layer.saved)
-            torch.sum(dz, 1, keepdim=True, out=layer.grad_bias)
-            if layer.is_narrow:
-                torch.bmm(layer.transposed(dz), layer.input, out=layer.narrow_t)
-                layer.grad_weight_t.copy_(layer.narrow_t)
-            else:
-                torch.bmm(layer.input_t, dz, out=layer.grad_weight)
-            if input_gradient or not layer.is_first:
-                multiply = torch.bmm if layer.n_out > 1 else torch.mul  # of two vectors: five times faster
-                dz = multiply(dz, layer.weight_t, out=layer.grad_input)
-        return work.gathered(dz) if input_gradient else None
+            for operation in layer.backward:
+                operation()
+        return work.input_gradient() if input_gradient else None
 
     def flat_parameters(self) -> Tensor:
         """Return all parameters of each network: (\\*stack_shape, parameter)."""
@@ -246,7 +230,7 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
 
 
 class Workspace:
-    """What a pass over batches of one size reads and writes: a `_Layer` each, and the views between them.
+    """The layers of a pass over batches of one size, and the buffers that they read and write.
 
     It lies in the memory of a `host` for larger batches, if there is one: no two are in use at once.
     """
@@ -257,57 +241,120 @@ class Workspace:
         self.layers: list[_Layer] = [_Layer(stack, k, batch, hosts[k]) for k in range(stack.n_layers)]
         for before, layer in zip(self.layers, self.layers[1:], strict=False):
             layer.read(before.out)
+            before.receive(layer.grad_input)
         self.layers_backward = self.layers[::-1]
-        self.flat = ViewOf(stack._flatten)
         self._stack = stack
-        self._inputs: dict[int, tuple[Tensor, Tensor, Tensor]] = {}  # views of batches, made once, by id
+        self._x: Tensor | None = None
         self._x_ndim = 0
+        self._gradient: Tensor | None = None
         if self.layers:
             self.out = stack._split(self.layers[-1].out)
 
     def read(self, x: Tensor) -> None:
         """Take a batch: (batch, n_in), (member, batch, n_in) or with every stack axis."""
-        known = self._inputs.get(id(x))
-        if known is not None and x.ndim == self._x_ndim:  # the same buffer as in an earlier step, with other rows in it
-            _, self.layers[0].input, self.layers[0].input_t = known
+        if x is self._x:  # the same buffer as in the last step, with other rows in it
             return
         spread = self._stack._spread(x)
+        self._x = x if _is_view(spread, x) else None
         if x.ndim != self._x_ndim:
-            self.gathered, self._x_ndim = ViewOf(partial(self._stack._gather, x.ndim)), x.ndim
-        if not self.layers:
+            self._gather, self._x_ndim = ViewOf(partial(self._stack._gather, x.ndim)), x.ndim
+        if self.layers:
+            self.layers[0].read(spread)
+        else:
             self.out = self._stack._split(spread)
+
+    def receive(self, gradient: Tensor) -> None:
+        """Take the gradient of the output, with every stack axis."""
+        if gradient is self._gradient:
             return
-        self.layers[0].read(spread)
-        if spread.untyped_storage().data_ptr() == x.untyped_storage().data_ptr():
-            if len(self._inputs) == MOST_INPUTS:
-                self._inputs.clear()
-            self._inputs[id(x)] = x, self.layers[0].input, self.layers[0].input_t
+        self._dz = self._stack._flatten(gradient)
+        self._gradient = gradient if _is_view(self._dz, gradient) else None
+        if self.layers:
+            self.layers[-1].receive(self._dz)
+
+    def input_gradient(self) -> Tensor:
+        """Return the gradient of the batch that was read."""
+        return self._gather(self.layers[0].input_gradient() if self.layers else self._dz)
+
+
+def _is_view(one: Tensor, other: Tensor) -> bool:
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 class _Layer:
-    """Views of one layer's parameters and gradients with one stack axis, and its buffers."""
+    """What one layer does in a step, as lists of operations between its parameters and buffers.
 
-    input: Tensor
-    input_t: Tensor
+    They are bound once to what they read and write: to look all of that up in each step took a third as long as the
+    arithmetic of a small network. Everything has one stack axis.
+    """
 
     def __init__(self, stack: DenseStack, k: int, batch: int, host: _Layer | None) -> None:
         self.weight, self.bias = (p.detach() for p in stack._layer(k))
         self.grad_weight, self.grad_bias = stack._gradients(k)
         rows, n_in, n_out = self.weight.shape
-        self.weight_t, self.bias_t = self.weight.transpose(1, 2), self.bias.transpose(1, 2)
-        self.grad_weight_t, self.transposed = self.grad_weight.transpose(1, 2), ViewOf(_transpose)
-        self.is_first, self.is_active = k == 0, stack._is_active(k)
-        self.is_narrow, self.n_out = _is_narrow(n_out), n_out
+        self.is_first, self.is_active, self.is_narrow = k == 0, stack._is_active(k), _is_narrow(n_out)
         self.narrow_t = self.weight.new_empty(rows, n_out, n_in if self.is_narrow else 0)
-        self._host, self._shape = host, (rows, batch, n_out)
+        self._stack, self._host, self._shape = stack, host, (rows, batch, n_out)
         self.z = self._room("z")  # before activation
-        self.z_t = self.z.transpose(1, 2)
         keeps_z = self.is_active and stack._function.saves_input
         self.a = self._room("a") if keeps_z else self.z  # after it
         self.saved = self.z  # what the derivative is computed from: where z is not kept, a stands in its place
         self.keep = stack.keep.to(self.z) if stack.keep is not None and self.is_active else None
         self.mask = self._room("mask") if self.keep is not None else self.z
         self.out = self.a if self.keep is None else self._room("out")  # after dropout
+        self.forward: list[Operation] = []
+        self.backward: list[Operation] = []
+        self._input: Tensor | None = None
+        self._dz: Tensor | None = None
+        self._to_input: Operation | None = None
+
+    def read(self, h: Tensor) -> None:
+        """Take the input, (stack, batch, n_in), and bind all operations to it."""
+        self._input = h
+        self.forward = [*self._forward(h)]
+        self.backward = [] if self._dz is None else [*self._backward(h, self._dz)]
+
+    def receive(self, gradient: Tensor) -> None:
+        """Take the gradient of the output, (stack, batch, n_out), and bind the way back to it."""
+        self._dz, self._to_input = gradient, None
+        self.backward = [] if self._input is None else [*self._backward(self._input, gradient)]
+
+    def _forward(self, h: Tensor) -> Iterator[Operation]:
+        if self.is_narrow:
+            weight_t, bias_t = _transpose(self.weight), _transpose(self.bias)
+            yield partial(torch.baddbmm, bias_t, weight_t, _transpose(h), out=_transpose(self.z))
+        else:
+            yield partial(torch.baddbmm, self.bias, h, self.weight, out=self.z)
+        if self.is_active:
+            if self.a is not self.z:
+                yield partial(self.a.copy_, self.z)
+            yield partial(self._stack._function.forward_, self.a)
+        if self.keep is not None:
+            yield partial(self._stack._drop, self.a, self.keep, self.mask, self.out)
+
+    def _backward(self, h: Tensor, dz: Tensor) -> Iterator[Operation]:
+        if self.keep is not None:
+            yield partial(dz.mul_, self.mask)
+        if self.is_active:
+            yield partial(self._stack._function.backward_, dz, self.saved)
+        yield partial(torch.sum, dz, 1, keepdim=True, out=self.grad_bias)
+        if self.is_narrow:
+            yield partial(torch.bmm, _transpose(dz), h, out=self.narrow_t)
+            yield partial(_transpose(self.grad_weight).copy_, self.narrow_t)
+        else:
+            yield partial(torch.bmm, _transpose(h), dz, out=self.grad_weight)
+        if not self.is_first:
+            yield self._back_to_input(dz)
+
+    def input_gradient(self) -> Tensor:
+        """Return the gradient of the input, once `backward` is done; those who never ask need no room for it."""
+        self._to_input = self._to_input or self._back_to_input(cast(Tensor, self._dz))
+        self._to_input()
+        return self.grad_input
+
+    def _back_to_input(self, dz: Tensor) -> Operation:
+        multiply = torch.bmm if self._shape[-1] > 1 else torch.mul  # of two vectors: five times faster
+        return partial(multiply, dz, _transpose(self.weight), out=self.grad_input)
 
     @cached_property
     def grad_input(self) -> Tensor:
@@ -326,7 +373,3 @@ class _Layer:
             whole = getattr(self._host, name)
             dense = (whole.transpose(1, 2) if self.is_narrow else whole).view(-1)[: math.prod(shape)].view(shape)
         return dense.transpose(1, 2) if self.is_narrow else dense
-
-    def read(self, h: Tensor) -> None:
-        """Take the input: (stack, batch, n_in)."""
-        self.input, self.input_t = h, h.transpose(1, 2)

@@ -136,9 +136,8 @@ class Batches:
         return data.X, data.y, data.weight
 
     def _is_small(self) -> bool:
-        """Say whether an epoch may be gathered at once: it fits in the cache, and its batches begin on boundaries."""
-        size, X = sum(table.nbytes for table in self._draw.tables), self.dataset.X
-        return size <= SMALL and self.batch_size * X.shape[1] * X.element_size() % ALIGNMENT == 0
+        """Say whether an epoch may be gathered at once: it fits in the cache."""
+        return sum(table.nbytes for table in self._draw.tables) <= SMALL
 
     def _rows(self) -> Tensor:
         """Return the rows of an epoch in their new order: (n,) or (member, n)."""
@@ -151,34 +150,43 @@ class Batches:
 
 
 class _Draw:
-    """Gather rows into buffers that are allocated once per batch size.
+    """Gather rows into buffers that are allocated once per batch size, so that a step finds them where they were.
 
     Each member's batch begins on an alignment boundary, so that it is computed with as it would be alone.
     """
 
     def __init__(self, data: TensorData) -> None:
         self.tables = [t for t in (data.X, data.y, data.weight) if t is not None]
-        self.buffers: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
-        self.batches: list[Batch] = []  # of the epoch that `cut` gathers
+        self._rooms: dict[int, tuple[list[Tensor], Batch]] = {}
+        self._epoch: list[Tensor] = []
+        self._parts: list[tuple[Tensor, ...]] = []  # its batches
 
-    def cut(self, rows: Tensor, batch_size: int) -> list[Batch]:
-        """Gather the rows of an epoch and return its batches: views that stay the same from epoch to epoch."""
-        x, y, weight = self(rows)
-        if not self.batches:
-            weights = [None] * -(-len(x) // batch_size) if weight is None else weight.split(batch_size)
-            self.batches = list(zip(x.split(batch_size), y.split(batch_size), weights, strict=True))
-        return self.batches
+    def cut(self, rows: Tensor, batch_size: int) -> Iterator[Batch]:
+        """Gather the rows of an epoch at once, (n,), and yield batches of them."""
+        if not self._epoch:
+            self._epoch = [table.new_empty(len(rows), table.shape[1]) for table in self.tables]
+            self._parts = list(zip(*(table.split(batch_size) for table in self._epoch), strict=True))
+        for table, out in zip(self.tables, self._epoch, strict=True):
+            torch.index_select(table, 0, rows, out=out)
+        for x, y, *weight in self._parts:
+            _, (room, _, _) = self._room(x.shape[:1])
+            yield room.copy_(x), y, weight[0] if weight else None  # the layers are bound to where x lies
 
     def __call__(self, rows: Tensor) -> Batch:
-        n = rows.shape[-1]
-        if rows.ndim == 2 and n % ALIGNED_ROWS:
-            rows = pad(rows, (0, -n % ALIGNED_ROWS))
-        if n not in self.buffers:
-            whole = [table.new_empty(rows.numel(), table.shape[1]) for table in self.tables]
-            self.buffers[n] = whole, whole if rows.ndim == 1 else [b.view(*rows.shape, -1)[:, :n] for b in whole]
-        whole, batch = self.buffers[n]
-        flat = rows if rows.ndim == 1 else rows.flatten()
-        for table, out in zip(self.tables, whole, strict=True):
-            torch.index_select(table, 0, flat, out=out)
-        x, y, *weight = batch
-        return x, y, weight[0] if weight else None
+        """Return the batch of these rows: (batch,) or (member, batch)."""
+        room, batch = self._room(rows.shape)
+        if rows.ndim == 2:
+            rows = pad(rows, (0, -rows.shape[1] % ALIGNED_ROWS)).flatten()
+        for table, out in zip(self.tables, room, strict=True):
+            torch.index_select(table, 0, rows, out=out)
+        return batch
+
+    def _room(self, shape: tuple[int, ...]) -> tuple[list[Tensor], Batch]:
+        """Return room for rows of this shape, and the batch that lies in it."""
+        n = shape[-1]
+        if n not in self._rooms:
+            padded = n if len(shape) == 1 else shape[0] * (n + -n % ALIGNED_ROWS)
+            room = [table.new_empty(padded, table.shape[1]) for table in self.tables]
+            views = room if len(shape) == 1 else [values.view(shape[0], -1, values.shape[1])[:, :n] for values in room]
+            self._rooms[n] = room, (views[0], views[1], views[2] if len(views) == 3 else None)
+        return self._rooms[n]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -176,7 +177,7 @@ class Adam(FlatOptimizer):
         }
         self._n_steps: int | None = 0
         self._eps = self._p.new_full((), self.eps)
-        self._calls = []  # of the fused kernel: multiple of the step size, and what to update with it
+        self._calls: list[Callable[[], None]] = []  # of the fused kernel
 
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
@@ -190,21 +191,22 @@ class Adam(FlatOptimizer):
     def _change_pace(self, lr: float, schedule: float) -> None:
         super()._change_pace(lr, schedule)
         state = self.state[self.buffer.data]
-        tensors = (self._p, self._g, state["exp_avg"], state["exp_avg_sq"])
-        self._calls = [
-            (size, [[tensor[place] for place in places] for tensor in tensors], [state["step"]] * len(places))
-            for size, places in self._sizes
-        ]
+        self._step, moments = state["step"], (state["exp_avg"], state["exp_avg_sq"])
+        self._calls = []
+        for size, places in self._sizes if _FUSED is not None else ():
+            parts = [[tensor[place] for place in places] for tensor in (self._p, self._g, *moments)]
+            steps = [self._step] * len(places)
+            self._calls.append(partial(_FUSED, *parts, [], steps, lr=size, **self._options))
         self._moments = [[region.view(state[name]) for name in ("exp_avg", "exp_avg_sq")] for region in self.tied]
 
     def _update(self, p: Tensor, g: Tensor) -> None:
-        state = self.state[self.buffer.data]
-        self._n_steps = (int(state["step"]) if self._n_steps is None else self._n_steps) + 1
-        state["step"].fill_(self._n_steps)
+        self._n_steps = (int(self._step) if self._n_steps is None else self._n_steps) + 1
+        self._step.fill_(self._n_steps)
         if _FUSED is not None:
-            for size, (p_parts, g_parts, m_parts, v_parts), steps in self._calls:
-                _FUSED(p_parts, g_parts, m_parts, v_parts, [], steps, lr=size, **self._options)
+            for call in self._calls:
+                call()
             return
+        state = self.state[self.buffer.data]
         m, v = state["exp_avg"], state["exp_avg_sq"]
         m.lerp_(g, 1 - self.beta1)
         v.mul_(self.beta2).addcmul_(g, g, value=1 - self.beta2)

@@ -357,6 +357,7 @@ def test_the_users_ctrl_c():
 
         X = np.random.default_rng(0).normal(size=(2000, 5))
         model = MultiTaskRegressor(max_epochs=10**6, batch_size=32, random_state=0)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
