@@ -20,7 +20,7 @@ class Task(ABC):
     width : int
         Raw network outputs per task.
     needs_autograd : bool, default=True
-        Whether `loss_and_gradient` goes through autograd, as it does here.
+        Whether `weighted_losses` goes through autograd, as it does here.
     """
 
     n_tasks: int
@@ -59,16 +59,10 @@ class Task(ABC):
         """
         return raw.mean(0)
 
-    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss and its derivative by `raw`; built-in kinds do it in closed form and may overwrite `raw`."""
-        with torch.enable_grad():
-            leaf = raw.detach().requires_grad_()
-            loss = self.loss(leaf, target)
-            (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-        return loss.detach(), gradient
-
     def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
         """Write the weighted loss of each task to `out` and return its gradient: what a training step does.
+
+        Built-in kinds do it in closed form.
 
         Parameters
         ----------
@@ -86,6 +80,10 @@ class Task(ABC):
         Tensor of shape (member, batch, width * task)
             Derivative of the sum of `out` by `raw`.
         """
-        loss, gradient = self.loss_and_gradient(raw.unflatten(-1, (self.width, self.n_tasks)), target)
-        torch.sum(loss.mul_(coefficient), -2, out=out)
-        return gradient.mul_(coefficient.unsqueeze(-2) if coefficient.ndim else coefficient).flatten(-2)
+        with torch.enable_grad():
+            leaf = raw.detach().requires_grad_()
+            loss = self.loss(leaf.unflatten(-1, (self.width, self.n_tasks)), target)
+            weighted = (loss * coefficient).sum(-2)
+            (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
+        out.copy_(weighted.detach())
+        return gradient

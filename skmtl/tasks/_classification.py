@@ -33,11 +33,6 @@ class Binary(Task):
         logit = raw.squeeze(-2)
         return F.softplus(logit) - target * logit
 
-    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        loss = self.loss(raw, target)
-        raw.squeeze(-2).sigmoid_().sub_(target)
-        return loss, raw
-
     def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
         loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
         torch.sum(loss.mul_(coefficient), -2, out=out)
@@ -85,12 +80,15 @@ class Multiclass(Task):
         log_p = self._mask(raw).log_softmax(-2)
         return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
 
-    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+        raw = raw.unflatten(-1, (self.width, self.n_tasks))
         index = _index(target, raw)
         log_p = self._mask(raw).log_softmax(-2)
-        loss = -log_p.gather(-2, index).squeeze(-2)
+        loss = log_p.gather(-2, index).squeeze(-2).neg_()
+        torch.sum(loss.mul_(coefficient), -2, out=out)
         one = log_p.new_full((), -1.0).expand(index.shape)
-        return loss, log_p.exp_().scatter_add_(-2, index, one)
+        gradient = log_p.exp_().scatter_add_(-2, index, one)
+        return gradient.mul_(coefficient.unsqueeze(-2) if coefficient.ndim else coefficient).flatten(-2)
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)

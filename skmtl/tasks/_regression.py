@@ -31,10 +31,6 @@ class Regression(Task):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return (raw.squeeze(-2) - target).square() * 0.5
 
-    def loss_and_gradient(self, raw: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        residual = raw.squeeze(-2).sub_(target)
-        return residual.square().mul_(0.5), raw
-
     def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
         residual = raw - target
         gradient = torch.mul(residual, coefficient, out=raw)

@@ -88,7 +88,7 @@ def fit_network(X, y, meta, n_candidates, n_inner, n_members):
         Pipeline([("prepare", prepared(X, meta)), ("clip", "passthrough"), ("network", network)]),
         SPACE,
         n_iter=n_candidates,
-        scoring=average_score,
+        scoring=make_task_scorer(metric_of(meta)),
         refit=False,
         cv=MultiTaskKFold(n_inner, random_state=0),
         random_state=0,
@@ -100,7 +100,7 @@ def fit_network(X, y, meta, n_candidates, n_inner, n_members):
 
 def best_index(results, n_inner):
     """Return the candidate of the best mean rank over the inner folds; one that failed ranks last."""
-    scores = np.array([results[f"split{k}_test_score"] for k in range(n_inner)])
+    scores = np.array([results[f"split{k}_test_average"] for k in range(n_inner)])
     return int(rankdata(-np.nan_to_num(scores, nan=-np.inf), axis=1).mean(0).argmin())
 
 
@@ -109,10 +109,9 @@ def is_regression(meta):
     return meta["task_types"][0] == "regression"
 
 
-def average_score(model, X, y):
-    """Return the mean over tasks of R2 or ROC-AUC."""
-    metric = "r2" if isinstance(model[-1], MultiTaskRegressor) else "roc_auc"
-    return make_task_scorer(metric)(model, X, y)["average"]
+def metric_of(meta):
+    """Return the name of the metric that a set is scored by."""
+    return "r2" if is_regression(meta) else "roc_auc"
 
 
 def describe(parameters):
@@ -126,7 +125,8 @@ def score_network(X, y, X_test, y_test, meta, effort):
     """Return the score of the network and what the search chose; a task of one training class is left out."""
     model, choice = fit_network(X, y, meta, **effort)
     constant = np.array([len(np.unique(labels[~np.isnan(labels)])) < 2 for labels in y.T])
-    return average_score(model, X_test, np.where(constant, np.nan, y_test)), choice
+    scores = make_task_scorer(metric_of(meta))(model, X_test, np.where(constant, np.nan, y_test))
+    return scores["average"], choice
 
 
 def score_per_task(make_model, X, y, X_test, y_test, regression):
