@@ -40,7 +40,7 @@ TIED = {"network__sharing_lambda": loguniform(1e-4, 1.0), **COMMON}
 SOFT = {"network__sharing": ["soft"], "network__hidden_layer_sizes": [(16,)], **TIED}
 FEW_TOKENS = AttentionSharing(n_tokens=4)  # at 8 tokens of width 64 a fit takes twenty times that of a plain trunk
 ATTENTION = {"network__sharing": [FEW_TOKENS], "network__hidden_layer_sizes": [(32,)], **TIED}
-SPACE = [HARD] * 6 + [SOFT, ATTENTION]  # a candidate is drawn from one of these, each as likely as any other
+SPACE = [HARD] * 9 + [SOFT, ATTENTION]  # drawn from evenly: a tower per task and attention cost ten trunks for all
 FULL = {"n_folds": 5, "n_trees": 200, "search": {"n_candidates": 20, "n_inner": 5, "n_members": 10}}
 BRIEF = {"n_folds": 1, "n_trees": 50, "search": {"n_candidates": 8, "n_inner": 3, "n_members": 5}}
 PROTOCOL = """Protocol: {outer}; at most {rows} training rows of a set, drawn at random.
