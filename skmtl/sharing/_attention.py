@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from numbers import Integral
 
 import torch
 from torch import Tensor, nn
 
+from skmtl.sharing._attention_step import AttentionStep
 from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape
 from skmtl.sharing._dense import DenseStack, glorot_uniform
 
@@ -69,7 +71,7 @@ class AttentionSharing(Sharing):
                 f"The width of the trunk must be a multiple of n_heads. Found width {width} and n_heads="
                 f"{self.n_heads}. Change the last hidden layer, or sharing=AttentionSharing(n_heads=...)."
             )
-        return _AttentionModule(shape, width, self.n_heads, self.n_tokens)
+        return AttentionModule(shape, width, self.n_heads, self.n_tokens)
 
 
 class TaskQueries(StackedModule):
@@ -81,10 +83,12 @@ class TaskQueries(StackedModule):
         self.weight = nn.Parameter(torch.randn(n_members, n_tasks, width))
 
 
-class _AttentionModule(SharingModule):
-    per_task = True
+class AttentionModule(SharingModule):
+    """Trunk, tokens and the tasks' attention over them; trained by hand, see `AttentionStep`."""
 
+    per_task = True
     uses_global_generator = False
+    needs_autograd = False
 
     def __init__(self, shape: TrunkShape, width: int, n_heads: int, n_tokens: int) -> None:
         super().__init__()
@@ -99,6 +103,8 @@ class _AttentionModule(SharingModule):
         self.key_weight = nn.Parameter(glorot_uniform((members, width, width)))
         self.project_value = DenseStack((members,), (width, width), "identity")
         self.project_out = DenseStack((members,), (width, width), "identity")
+        self.n_buffered = (width + n_tokens) * 2 * n_heads * shape.n_tasks + 6 * n_tokens * width
+        self._steps: dict[int, AttentionStep] = {}  # by rows of a batch
 
     @property
     def n_shared(self) -> int:
@@ -122,6 +128,28 @@ class _AttentionModule(SharingModule):
         attended = (weights @ value).transpose(2, 3).flatten(3)  # (member, batch, task, width)
         out = self.project_out(attended.flatten(1, 2)).unflatten(1, attended.shape[1:3])
         return out.transpose(1, 2)  # (member, task, batch, width)
+
+    def forward_train(self, x: Tensor) -> Tensor:
+        batch = x.shape[-2]
+        if batch not in self._steps:
+            with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
+                self._steps[batch] = AttentionStep(self, batch)
+        self._steps[0] = self._steps[batch]  # the one that `backward` will read; no batch has 0 rows
+        return self._steps[0].forward(x)
+
+    def backward(self, gradient: Tensor) -> None:
+        self._steps[0].backward(gradient)
+
+    def release(self) -> None:
+        """Let go of all buffers; the next pass makes new ones."""
+        self._steps = {}
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AttentionModule:
+        self.release()
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**super().__getstate__(), "_steps": {}}
 
     def attention_weights(self, x: Tensor) -> Tensor:
         """Return (member, batch, task, token), the mean over heads; they sum to one over the tokens."""

@@ -67,12 +67,16 @@ class SharingModule(nn.Module, ABC):
     needs_autograd : bool, default=True
         Whether `forward_train` and `backward` go through autograd. Where nothing in a step does, torch is spared its
         bookkeeping.
+    n_buffered : int, default=0
+        Numbers that a training step keeps for each row beside the outputs of hidden layers and heads: searches bound
+        the memory of a stack by it.
     """
 
     per_task: bool
     n_features_out: int
     uses_global_generator = True
     needs_autograd = True
+    n_buffered = 0
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -221,7 +221,7 @@ class MultiTaskNet(NeuralNet):
         """Let go of what only training needs."""
         self._iterators = []
         for module in self.module_.modules():
-            if isinstance(module, DenseStack):
+            if hasattr(module, "release"):
                 module.release()
 
     def fit(self, X, y=None, **fit_params):
