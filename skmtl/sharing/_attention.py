@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from numbers import Integral
 
-import torch
-from torch import Tensor, nn
-
-from skmtl.sharing._attention_step import AttentionStep
-from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape
-from skmtl.sharing._dense import DenseStack, glorot_uniform
+from skmtl.sharing._attention_module import AttentionModule
+from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
 
 
 class AttentionSharing(Sharing):
@@ -72,111 +66,3 @@ class AttentionSharing(Sharing):
                 f"{self.n_heads}. Change the last hidden layer, or sharing=AttentionSharing(n_heads=...)."
             )
         return AttentionModule(shape, width, self.n_heads, self.n_tokens)
-
-
-class TaskQueries(StackedModule):
-    """One query per task: (member, task, width)."""
-
-    def __init__(self, n_members: int, n_tasks: int, width: int) -> None:
-        super().__init__()
-        self.stack_shape = (n_members, n_tasks)
-        self.weight = nn.Parameter(torch.randn(n_members, n_tasks, width))
-
-
-class AttentionModule(SharingModule):
-    """Trunk, tokens and the tasks' attention over them; trained by hand, see `AttentionStep`."""
-
-    per_task = True
-    uses_global_generator = False
-    needs_autograd = False
-
-    def __init__(self, shape: TrunkShape, width: int, n_heads: int, n_tokens: int) -> None:
-        super().__init__()
-        members = shape.n_members
-        self.n_features_out = width
-        self.n_heads, self.n_tokens = n_heads, n_tokens
-        sizes = (shape.n_features, *shape.hidden_layer_sizes)
-        self.trunk = DenseStack((members,), sizes, shape.activation, shape.dropout)
-        self.tokens = DenseStack((members,), (width, n_tokens * width), shape.activation)
-        self.queries = TaskQueries(members, shape.n_tasks, width)
-        self.project_query = DenseStack((members,), (width, width), "identity")
-        self.key_weight = nn.Parameter(glorot_uniform((members, width, width)))
-        self.project_value = DenseStack((members,), (width, width), "identity")
-        self.project_out = DenseStack((members,), (width, width), "identity")
-        self.n_buffered = (width + n_tokens) * 2 * n_heads * shape.n_tasks + 6 * n_tokens * width
-        self._steps: dict[int, AttentionStep] = {}  # by rows of a batch
-
-    @property
-    def n_shared(self) -> int:
-        return self.n_features_out
-
-    def tied(self) -> tuple[TaskQueries, ...]:
-        return (self.queries,)
-
-    def task_vectors(self) -> Tensor:
-        vectors: Tensor = self.project_query(self.queries.weight)
-        return vectors
-
-    def shared(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(x)
-        return features
-
-    def forward(self, x: Tensor) -> Tensor:
-        tokens = self._tokens(x)  # (member, batch * token, width)
-        weights = self._attend(tokens)  # (member, batch, head, task, token)
-        value = self._split(self.project_value(tokens)).transpose(2, 3)  # (member, batch, head, token, d)
-        attended = (weights @ value).transpose(2, 3).flatten(3)  # (member, batch, task, width)
-        out = self.project_out(attended.flatten(1, 2)).unflatten(1, attended.shape[1:3])
-        return out.transpose(1, 2)  # (member, task, batch, width)
-
-    def forward_train(self, x: Tensor) -> Tensor:
-        batch = x.shape[-2]
-        if batch not in self._steps:
-            with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
-                self._steps[batch] = AttentionStep(self, batch)
-        self._steps[0] = self._steps[batch]  # the one that `backward` will read; no batch has 0 rows
-        return self._steps[0].forward(x)
-
-    def backward(self, gradient: Tensor) -> None:
-        self._steps[0].backward(gradient)
-
-    def release(self) -> None:
-        """Let go of all buffers; the next pass makes new ones."""
-        self._steps = {}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AttentionModule:
-        self.release()
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_steps": {}}
-
-    def attention_weights(self, x: Tensor) -> Tensor:
-        """Return (member, batch, task, token), the mean over heads; they sum to one over the tokens."""
-        return self._attend(self._tokens(x)).mean(2)
-
-    def _tokens(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.tokens(self.trunk(x))
-        return tokens.unflatten(-1, (self.n_tokens, -1)).flatten(1, 2)
-
-    def _split(self, tokens: Tensor) -> Tensor:
-        """Return (member, batch, token, head, d)."""
-        return tokens.unflatten(-1, (self.n_heads, -1)).unflatten(1, (-1, self.n_tokens))
-
-    def _by_head(self, vectors: Tensor) -> Tensor:
-        """Return (member, n, head * d) as (member * head, n, d)."""
-        return vectors.unflatten(-1, (self.n_heads, -1)).transpose(1, 2).flatten(0, 1).contiguous()
-
-    def _attend(self, tokens: Tensor) -> Tensor:
-        """Return the attention weights (member, batch, head, task, token).
-
-        The query is folded into the key projection, so that no key is ever formed; the keys' bias shifts all scores of
-        a query alike and drops out of the softmax.
-        """
-        d = self.n_features_out // self.n_heads
-        query = self._by_head(self.project_query(self.queries.weight))  # (member * head, task, d)
-        key = self._by_head(self.key_weight)  # (member * head, width, d)
-        fold = torch.bmm(key, query.transpose(1, 2) / math.sqrt(d))  # (member * head, width, task)
-        fold = fold.unflatten(0, (-1, self.n_heads)).transpose(1, 2).flatten(2)  # (member, width, head * task)
-        scores = torch.bmm(tokens, fold).unflatten(1, (-1, self.n_tokens))  # (member, batch, token, head * task)
-        return scores.softmax(2).unflatten(-1, (self.n_heads, -1)).permute(0, 1, 3, 4, 2)
