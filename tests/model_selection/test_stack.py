@@ -243,6 +243,17 @@ def test_bytes_grow_with_parameters_batch_and_precision():
     assert single == small / 2
 
 
+def test_large_members_are_together_only_as_far_as_the_cache_reaches(monkeypatch):
+    X, y = make_table("regression")
+    models = [make_estimator(lr=1e-3 * (k + 1), max_epochs=1) for k in range(20)]
+    need = bytes_per_member(clone(models[0]).fit(X, y))
+    sizes = {}
+    for cache in (2**25, 12 * need, need):
+        monkeypatch.setattr(_stack, "CACHE", cache)
+        sizes[cache] = [len(stack.estimators) for stack in make_stacks([Table(models, X, y)])]
+    assert list(sizes.values()) == [[20], [10, 10], [6, 7, 7]]
+
+
 def test_a_bound_below_one_member_is_refused():
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="A stack of one member takes about.*Give more bytes or a smaller network"):

@@ -188,11 +188,17 @@ class CountingScaler(StandardScaler):
     """Count the fits of all copies."""
 
     fits: list = []
+    transforms: list = []
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit and count."""
         self.fits.append(len(X))
         return super().fit(X, y, sample_weight)
+
+    def transform(self, X, copy=None):
+        """Transform and count."""
+        self.transforms.append(len(X))
+        return super().transform(X, copy)
 
 
 def test_preprocessing_is_fitted_once_for_a_fold_and_its_own_candidates():
@@ -204,6 +210,51 @@ def test_preprocessing_is_fitted_once_for_a_fold_and_its_own_candidates():
     stacked = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False).fit(X, y)
     assert len(CountingScaler.fits) == 2 * 3
     assert_same_results(stacked, plain)
+
+
+def _asks_the_scaler(model, X, y):
+    return float(np.abs(model.predict(X)).mean() + model["scale"].mean_.sum())
+
+
+@pytest.mark.parametrize(
+    ("scoring", "times"),
+    [
+        (None, 1),
+        ("neg_mean_squared_error", 1),
+        (["r2", "neg_mean_absolute_error"], 1),
+        (make_task_scorer("r2"), 1),
+        (_asks_the_scaler, 3),
+        ({"own": _asks_the_scaler, "r2": "r2"}, 6),
+    ],
+)
+def test_rows_to_score_are_transformed_once_where_the_scorer_asks_the_last_step_alone(scoring, times):
+    X, y = make_table("regression", missing=0.0)
+    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())])
+    options = {"cv": FOLDS, "refit": False, "scoring": scoring, "return_train_score": True}
+    grid = {"net__lr": [1e-3, 1e-2, 1e-1]}
+    plain = GridSearchCV(model, grid, **options).fit(X, y)
+    CountingScaler.transforms.clear()
+    stacked = StackedGridSearchCV(model, grid, **options).fit(X, y)
+    in_fit, training_and_test = 3, 3 * 2
+    assert len(CountingScaler.transforms) == in_fit + training_and_test * times
+    assert_same_results(stacked, plain)
+
+
+class OnlyInTraining(StandardScaler):
+    """Refuse the rows of a test fold."""
+
+    def transform(self, X, copy=None):
+        """Transform as many rows as were learned from, and no others."""
+        if len(X) != self.n_samples_seen_:
+            raise ValueError("other rows")
+        return super().transform(X, copy)
+
+
+def test_preprocessing_that_fails_on_the_rows_to_score():
+    X, y = make_table("regression")
+    model = Pipeline([("scale", OnlyInTraining()), ("net", make_estimator())])
+    with pytest.warns(UserWarning, match="Scoring failed"):
+        search_both(model, {"net__lr": [1e-3, 1e-2]}, X, y)
 
 
 def test_pipelines_whose_steps_are_searched_too():

@@ -49,6 +49,7 @@ def test_weights_decay_and_biases_do_not(network):
     for region in buffer.weights:
         region.view(flat).fill_(1.0)
     buffer.data.detach().copy_(flat)
+    assert not flat[buffer.n_weights :].any()
     assert sum(int(p.sum()) for p in network.parameters()) == expected
     assert all(bool(p.all()) != ("bias" in name) for name, p in network.named_parameters())
 

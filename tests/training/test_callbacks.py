@@ -11,6 +11,7 @@ from skorch.callbacks import (
     EpochScoring,
     GradientNormClipping,
     LRScheduler,
+    PassthroughScoring,
     ProgressBar,
 )
 
@@ -162,6 +163,28 @@ def test_gradient_norm_clipping_reaches_the_step():
     start = fit(None, max_epochs=1, optimizer="sgd", lr=1e-12)
     np.testing.assert_allclose(models[0].predict(X), start.predict(X), atol=1e-4)
     assert np.abs(models[1].predict(X) - start.predict(X)).max() > 1e-2
+
+
+class SkorchsLosses(Callback):
+    """Note what skorch's own callback would record of each epoch."""
+
+    def __init__(self, names):
+        self.names, self.seen = names, []
+
+    def on_epoch_end(self, net, **kwargs):
+        scorings = [PassthroughScoring(name, on_train=name == "train_loss") for name in self.names]
+        self.seen.append({scoring.name: scoring.get_avg_score(net.history) for scoring in scorings})
+
+
+@pytest.mark.parametrize("names", [["train_loss"], ["train_loss", "valid_loss"]])
+def test_losses_of_an_epoch_are_those_that_skorch_would_record(names):
+    skorchs = SkorchsLosses(names)
+    model = fit([skorchs], max_epochs=4, lr=0.05, batch_size=16, **(held_out() if len(names) == 2 else {}))
+    assert len(skorchs.seen) == 4
+    for k, (row, seen) in enumerate(zip(model.history_, skorchs.seen, strict=True)):
+        assert {name: row[name] for name in ("train_loss", "valid_loss") if name in row} == seen
+        for name in names:
+            assert row[f"{name}_best"] == all(row[name] < earlier[name] for earlier in model.history_[:k])
 
 
 def mean_distance(net, data, y=None):
