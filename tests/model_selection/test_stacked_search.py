@@ -250,6 +250,7 @@ class OnlyInTraining(StandardScaler):
         return super().transform(X, copy)
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the t.* scores are non-finite:UserWarning")
 def test_preprocessing_that_fails_on_the_rows_to_score():
     X, y = make_table("regression")
     model = Pipeline([("scale", OnlyInTraining()), ("net", make_estimator())])
