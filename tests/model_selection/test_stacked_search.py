@@ -33,6 +33,7 @@ FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-3, 1e-2], "weight_decay": [0.0, 0.1]}
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
+some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
 
 
 def assert_same_results(stacked, plain):
@@ -250,7 +251,7 @@ class OnlyInTraining(StandardScaler):
         return super().transform(X, copy)
 
 
-@pytest.mark.filterwarnings("ignore:One or more of the t.* scores are non-finite:UserWarning")
+@some_scores_are_nan
 def test_preprocessing_that_fails_on_the_rows_to_score():
     X, y = make_table("regression")
     model = Pipeline([("scale", OnlyInTraining()), ("net", make_estimator())])
@@ -301,8 +302,6 @@ def test_frames_keep_their_names():
 
 
 # ---- candidates that fail -------------------------------------------------------------------------------------------
-
-some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
 
 
 @some_scores_are_nan
