@@ -272,9 +272,12 @@ class _Scoring:
 
     def __init__(self, job: Job, X, y, protocol: Protocol) -> None:
         self.X, self.y, self.protocol = X, y, protocol
-        self._shares = job.alone is None and not protocol.score_params and _asks_last_step(protocol.scorers)
+        first = job.fits[0]
+        knows_steps = first.estimator is first.last or type(first.estimator) is Pipeline  # a subclass may do otherwise
+        asks_no_more = not protocol.score_params and _asks_last_step(protocol.scorers)
+        self._shares = job.alone is None and knows_steps and asks_no_more
         self._n_fits = Counter((fit.split, fit.preprocessing) for fit in job.fits)
-        self._shared: dict[bool, _SharedRows] = {}  # by whether they are training rows: of the split at work
+        self._shared: dict[bool, tuple] = {}  # by whether they are training rows: split and preprocessing, and rows
 
     def result(self, fit: Fit) -> dict:
         """Return what scikit-learn's `_fit_and_score` does."""
@@ -299,41 +302,38 @@ class _Scoring:
             return dict.fromkeys(scorers._scorers, error_score) if is_dict else error_score, 0.0
         shared = self._rows(fit, rows, train) if self._shares else None
         start = time.perf_counter()
-        if shared is not None and shared.is_made:
+        if shared is not None:
             scores = _score(fit.last, shared.X, shared.y, scorers, {}, error_score)
             return scores, shared.seconds + time.perf_counter() - start
         X_rows, y_rows = _safe_split(fit.estimator, self.X, self.y, rows, train)
         params = _check_method_params(self.X, self.protocol.score_params, rows)
         return _score(fit.estimator, X_rows, y_rows, scorers, params, error_score), time.perf_counter() - start
 
-    def _rows(self, fit: Fit, rows, train) -> _SharedRows:
-        """Return the rows as the last step reads them; not made where that fails: each fit will find out and tell."""
+    def _rows(self, fit: Fit, rows, train) -> _SharedRows | None:
+        """Return the rows as the last step reads them; None if that fails, which each fit will find out and tell."""
         key = fit.split, fit.preprocessing
-        last = self._shared.get(train is None)
-        if last is not None and last.key == key:
-            return last
+        found, shared = self._shared.get(train is None, (None, None))
+        if found == key:
+            return shared
         start = time.perf_counter()
-        shared = self._shared[train is None] = _SharedRows(key)
         try:
-            shared.X, shared.y = _safe_split(fit.estimator, self.X, self.y, rows, train)
+            X_rows, y_rows = _safe_split(fit.estimator, self.X, self.y, rows, train)
             if fit.estimator is not fit.last and len(fit.estimator.steps) > 1:
-                shared.X = fit.estimator[:-1].transform(shared.X)
-            shared.is_made = type(fit.estimator) is Pipeline or fit.estimator is fit.last
+                X_rows = fit.estimator[:-1].transform(X_rows)
+            shared = _SharedRows(X_rows, y_rows, (time.perf_counter() - start) / self._n_fits[key])
         except Exception:
-            shared.X = None
-        shared.seconds = (time.perf_counter() - start) / self._n_fits[key]
+            shared = None
+        self._shared[train is None] = key, shared
         return shared
 
 
 @dataclass
 class _SharedRows:
-    """Rows that all fits of one split and preprocessing are scored on."""
+    """Rows that all fits of one split and preprocessing are scored on, and the seconds of making them for each."""
 
-    key: tuple
-    X: object = None
-    y: object = None
-    seconds: float = 0.0  # of making them, for each fit
-    is_made: bool = False
+    X: object
+    y: object
+    seconds: float
 
 
 def _asks_last_step(scorer) -> bool:
