@@ -13,7 +13,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["TargetTable", "read_targets"]
+__all__ = ["TargetTable", "observed_in", "read_targets"]
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,14 @@ def _read_columns(raw: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
     columns, observed = [], []
     for series in raw:
         array = series if isinstance(series, np.ndarray) else _read_series(series)
-        seen = _observed(array)
+        seen = observed_in(array)
         columns.append(_native(array, seen))
         observed.append(seen)
     return columns, observed
 
 
-def _observed(array: np.ndarray) -> np.ndarray:
+def observed_in(array: np.ndarray) -> np.ndarray:
+    """Return where a column has a label: bool array of shape (n_samples,)."""
     if array.dtype.kind in "fc":
         return ~np.isnan(array)
     if array.dtype.kind != "O":

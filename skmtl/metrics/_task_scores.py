@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmtl._table import TargetTable, read_targets
+from skmtl._table import TargetTable, observed_in, read_targets
 from skmtl.metrics._named import TaskMetric, find_metric
 
 __all__ = [
@@ -146,11 +146,11 @@ class _Task:
             )
 
     def _check_complete(self):
-        missing = ~read_targets(self.prediction, "y_pred").observed
-        if missing.any():
+        observed = observed_in(self.prediction)
+        if not observed.all():
             raise ValueError(
                 f"Task {self.name!r}: every row with an observed label must have a prediction. "
-                f"Found {int(missing.sum())} missing predictions among {len(self.y)}."
+                f"Found {int((~observed).sum())} missing predictions among {len(self.y)}."
             )
 
 
