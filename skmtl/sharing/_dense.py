@@ -359,17 +359,20 @@ class _Layer:
     @cached_property
     def grad_input(self) -> Tensor:
         """Room for the gradient of the input, which the first layer of a trunk never needs."""
-        shape = (*self._shape[:2], self.weight.shape[1])
-        host = None if self._host is None else self._host.grad_input.view(-1)
-        return self.weight.new_empty(shape) if host is None else host[: math.prod(shape)].view(shape)
+        rows, batch, _ = self._shape
+        return self._make_room("grad_input", (rows, batch, self.weight.shape[1]))
 
     def _room(self, name: str) -> Tensor:
         """Return room for (stack, batch, n_out), transposed in memory where the layer is narrow."""
         rows, batch, n_out = self._shape
-        shape = (rows, n_out, batch) if self.is_narrow else self._shape
-        if self._host is None:
-            dense = self.weight.new_empty(shape)
-        else:
-            whole = getattr(self._host, name)
-            dense = (whole.transpose(1, 2) if self.is_narrow else whole).view(-1)[: math.prod(shape)].view(shape)
-        return dense.transpose(1, 2) if self.is_narrow else dense
+        if self.is_narrow:
+            return self._make_room(name, (rows, n_out, batch)).transpose(1, 2)
+        return self._make_room(name, self._shape)
+
+    def _make_room(self, name: str, shape: tuple[int, int, int]) -> Tensor:
+        """Return room of this shape in which each network begins on 64 bytes, so that it computes as it would alone."""
+        rows, height, width = shape
+        boundary = 64 // self.weight.element_size()
+        step = -(-height * width // boundary) * boundary
+        memory = self.weight.new_empty(rows * step) if self._host is None else getattr(self._host, name)
+        return memory.as_strided(shape, (step, width, 1), memory.storage_offset())
