@@ -51,6 +51,19 @@ def test_members_are_what_they_are_alone(kind, sharing, dtype, missing, other_se
             np.testing.assert_allclose(ours["train_task_losses"], theirs["train_task_losses"], rtol=rounding)
 
 
+@pytest.mark.parametrize("sharing", STRATEGIES)
+@pytest.mark.parametrize("kind", ["regression", "binary", "multiclass"])
+def test_odd_shapes_change_no_bit(kind, sharing):
+    """Rows of the last batch times a width that fill no 64 bytes: a network must not compute by where it lies."""
+    X, y = make_table(kind, dtype=np.float32, missing=0.0)
+    shape = {"hidden_layer_sizes": (52, 28), "batch_size": 13, "max_epochs": 4}
+    assert len(X) % 13 * 52 % 16
+    members = [make_estimator(kind, sharing, lr=lr, **shape) for lr in (1e-3, 3e-3, 1e-2)]
+    fit_stack([Table(members, X, y)])
+    for member in members:
+        assert_same_weights(member, clone(member).fit(X, y))
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 def test_a_second_stack_needs_no_second_reading(chunk, monkeypatch):
     X, y = make_table("regression")
