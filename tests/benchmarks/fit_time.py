@@ -96,7 +96,7 @@ def main() -> None:
     for shape, most in (((10_000, 20, 20, 200), "<= 0.4"), ((1_000, 20, 3, 32), "<= 0.45")):
         functions = fits(*shape, EPOCHS)
         separate = functions.pop("separate")
-        seconds = medians(functions, rounds=5)
+        seconds = medians(functions, rounds=3)
         name = "n = {}, d = {}, T = {}, batch {}".format(*shape)
         rows.append((f"{name}: ours over MLPRegressor", f"{seconds['ours'] / seconds['mlp']:.2f}", most))
         for kind, what in (
