@@ -22,7 +22,7 @@ from skmtl.sharing._hard import HardSharing
 from skmtl.sharing._independent import IndependentSharing
 from skmtl.sharing._penalty import centred_penalty, penalty_gradient, proximal_step_
 from skmtl.sharing._soft import SoftSharing
-from skmtl.sharing._views import ViewOf
+from skmtl.sharing._views import ALIGNMENT, ViewOf, padded
 
 STRATEGIES = {
     "independent": IndependentSharing,
@@ -33,6 +33,7 @@ STRATEGIES = {
 
 __all__ = [
     "ACTIVATIONS",
+    "ALIGNMENT",
     "STRATEGIES",
     "AttentionSharing",
     "DenseStack",
@@ -45,6 +46,7 @@ __all__ = [
     "TrunkShape",
     "ViewOf",
     "centred_penalty",
+    "padded",
     "penalty_gradient",
     "proximal_step_",
     "submodule",

@@ -115,10 +115,6 @@ class AttentionModule(SharingModule):
         """Return (member, batch, token, head, d)."""
         return tokens.unflatten(-1, (self.n_heads, -1)).unflatten(1, (-1, self.n_tokens))
 
-    def _by_head(self, vectors: Tensor) -> Tensor:
-        """Return (member, n, head * d) as (member * head, n, d)."""
-        return vectors.unflatten(-1, (self.n_heads, -1)).transpose(1, 2).flatten(0, 1).contiguous()
-
     def _attend(self, tokens: Tensor) -> Tensor:
         """Return the attention weights (member, batch, head, task, token).
 
@@ -126,8 +122,10 @@ class AttentionModule(SharingModule):
         a query alike and drops out of the softmax.
         """
         d = self.n_features_out // self.n_heads
-        query = self._by_head(self.project_query(self.queries.weight))  # (member * head, task, d)
-        key = self._by_head(self.key_weight)  # (member * head, width, d)
+        query, key = (
+            _by_head(vectors, self.n_heads).flatten(0, 1).contiguous()  # (member * head, task or width, d)
+            for vectors in (self.project_query(self.queries.weight), self.key_weight)
+        )
         fold = torch.bmm(key, query.transpose(1, 2) / math.sqrt(d))  # (member * head, width, task)
         fold = fold.unflatten(0, (-1, self.n_heads)).transpose(1, 2).flatten(2)  # (member, width, head * task)
         scores = torch.bmm(tokens, fold).unflatten(1, (-1, self.n_tokens))  # (member, batch, token, head * task)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._base import StackedModule, gradient_of
-from skmtl.sharing._views import ViewOf
+from skmtl.sharing._views import ViewOf, padded
 
 Operation = Callable[[], object]
 
@@ -372,7 +372,6 @@ class _Layer:
     def _make_room(self, name: str, shape: tuple[int, int, int]) -> Tensor:
         """Return room of this shape in which each network begins on 64 bytes, so that it computes as it would alone."""
         rows, height, width = shape
-        boundary = 64 // self.weight.element_size()
-        step = -(-height * width // boundary) * boundary
+        step = padded(height * width, self.weight.element_size())
         memory = self.weight.new_empty(rows * step) if self._host is None else getattr(self._host, name)
         return memory.as_strided(shape, (step, width, 1), memory.storage_offset())

@@ -1,10 +1,19 @@
-"""A view that is made once: buffers are the same in every training step, and so are their views."""
+"""Where buffers begin, and views of them that are made once: both are the same in every training step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from torch import Tensor
+
+ALIGNMENT = 64
+"""Bytes: what begins on such a boundary is computed with as it would be alone, wherever in a stack it lies."""
+
+
+def padded(n: int, element_size: int) -> int:
+    """Return the smallest number of elements, at least n, that end on a boundary."""
+    step = ALIGNMENT // element_size
+    return -(-n // step) * step
 
 
 class ViewOf:

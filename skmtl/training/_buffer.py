@@ -16,9 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from skmtl.sharing import StackedModule
-
-ALIGNMENT = 64  # bytes
+from skmtl.sharing import ALIGNMENT, StackedModule, padded
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,6 @@ class FlatBuffer:
 
     def __init__(self, module: nn.Module) -> None:
         first = next(module.parameters())
-        self._width = ALIGNMENT // first.element_size()
         self._regions: dict[int, list[Region]] = {}
         self.weights: list[Region] = []
         biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
@@ -113,11 +110,8 @@ class FlatBuffer:
         offsets, end = [], 0
         for parameter in parameters:
             offsets.append(end)
-            end += self._padded(math.prod(parameter.shape[len(stack_shape) :]))
+            end += padded(math.prod(parameter.shape[len(stack_shape) :]), parameter.element_size())
         return Region(start, (*stack_shape, end)), offsets
-
-    def _padded(self, n: int) -> int:
-        return -(-n // self._width) * self._width
 
     def _move_in(self, parameter: nn.Parameter, region: Region, offset: int) -> None:
         """Make a parameter and its gradient views of the buffer."""

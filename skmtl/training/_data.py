@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
-from skmtl.training._buffer import ALIGNMENT
+from skmtl.sharing import ALIGNMENT
 
 ALIGNED_ROWS = ALIGNMENT // 4  # so many rows of any width end on a boundary
 SMALL = 2**22  # bytes of a table that stays in the cache, so that a whole epoch is gathered at once
