@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skmtl._threads import threads_for
-from skmtl.sharing import DenseStack, Sharing, SharingModule, TrunkShape, ViewOf, submodule
+from skmtl.sharing import DensePass, DenseStack, Pass, Sharing, SharingModule, TrunkShape, is_view, submodule
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
@@ -110,13 +111,10 @@ class MultiTaskNetwork(nn.Module):
         raw: Tensor = self.heads(self.trunk(x))
         return raw
 
-    def forward_train(self, x: Tensor) -> Tensor:
-        """Return what `forward` does and keep what `backward` needs; the result may be overwritten."""
-        return self.heads.forward_train(self.trunk.forward_train(x))
-
-    def backward(self, gradient: Tensor) -> None:
-        """Set the gradient of every parameter, given that of the raw outputs (overwritten)."""
-        self.trunk.backward(self.heads.backward(gradient))
+    def bind(self, x: Tensor) -> NetworkPass:
+        """Return a training step's way through the network, for batches that will lie in x, shaped as for `forward`."""
+        with torch.inference_mode(False):  # its buffers outlive the step that needs them first
+            return NetworkPass(self, x)
 
     def tied(self) -> list[nn.Module]:
         """Return the modules that the sharing penalty pulls together."""
@@ -129,6 +127,29 @@ class MultiTaskNetwork(nn.Module):
             return self.heads.similarity()
         unit = nn.functional.normalize(vectors.detach(), dim=-1)
         return unit @ unit.transpose(-1, -2)
+
+
+class NetworkPass:
+    """The way through trunk and heads.
+
+    Attributes
+    ----------
+    x : Tensor
+        Where the batch lies.
+    forward, backward : list of callable
+        Compute `raw` from `x`; set the gradient of every parameter from what then lies in `raw`.
+    raw : Tensor of shape (member, batch, n_outputs)
+        The raw outputs, and after them their gradient.
+    """
+
+    def __init__(self, network: MultiTaskNetwork, x: Tensor) -> None:
+        self.x, trunk, heads = x, network.trunk, network.heads
+        tasks = (heads.n_tasks,) if trunk.per_task else ()
+        bottom = trunk.bind(x, (network.n_members, *tasks, x.shape[-2], trunk.n_features_out))
+        top = heads.bind(bottom.out)
+        self.raw = top.out
+        bottom.receive(top.receive(self.raw, input_gradient=True))
+        self.forward, self.backward = [*bottom.forward, *top.forward], [*top.backward, *bottom.backward]
 
 
 def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> SharedHeads | TaskHeads:
@@ -211,18 +232,15 @@ class SharedHeads(nn.Module):
 
     def __init__(self, n_members: int, n_features: int, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
-        self.groups = groups
+        self.groups, self.n_tasks = groups, groups[-1].tasks.stop
         self.stack = DenseStack((n_members,), (n_features, groups[-1].columns.stop), "identity", linear_output=True)
 
     def forward(self, features: Tensor) -> Tensor:
         raw: Tensor = self.stack(features)
         return raw
 
-    def forward_train(self, features: Tensor) -> Tensor:
-        return self.stack.forward_train(features)
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        return self.stack.backward(gradient, input_gradient=True)
+    def bind(self, features: Tensor) -> DensePass:
+        return self.stack.bind(features)
 
     def similarity(self) -> Tensor:
         """Return how alike two heads read the features: (member, task, task).
@@ -251,40 +269,60 @@ class TaskHeads(nn.Module):
         self, n_members: int, sizes: tuple[int, ...], groups: tuple[TaskGroup, ...], activation: str, dropout: float
     ) -> None:
         super().__init__()
-        self.groups = groups
+        self.groups, self.n_tasks = groups, groups[-1].tasks.stop
         widest = max(group.kind.width for group in groups)
-        shape = (n_members, groups[-1].tasks.stop)
+        shape = (n_members, self.n_tasks)
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
-        self._columns, self._outputs = ViewOf(self._to_columns), ViewOf(self._to_tasks)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
 
-    def forward_train(self, features: Tensor) -> Tensor:
-        return self._columns(self.stack.forward_train(features))
-
-    def backward(self, gradient: Tensor) -> Tensor:
-        return self.stack.backward(self._outputs(gradient), input_gradient=True)
+    def bind(self, features: Tensor) -> TaskHeadsPass:
+        return TaskHeadsPass(self, features)
 
     def similarity(self) -> Tensor:
         """Return the cosine of the heads' parameters: (member, task, task)."""
         unit = nn.functional.normalize(self.stack.flat_parameters(), dim=-1)
         return unit @ unit.transpose(-1, -2)
 
-    def _to_columns(self, out: Tensor) -> Tensor:
+    def _to_columns(self, outputs: Tensor) -> Tensor:
         """Return (member, task, batch, width) as raw columns (member, batch, n_outputs), class before task."""
-        parts = [out[:, g.tasks, :, : g.kind.width].permute(0, 2, 3, 1).flatten(-2) for g in self.groups]
+        parts = [_outputs_of(group, outputs).flatten(-2) for group in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def _to_tasks(self, columns: Tensor) -> Tensor:
-        """Return raw columns as (member, task, batch, width), zero where a task has fewer outputs: the inverse."""
-        parts = [columns[..., g.columns].unflatten(-1, (g.kind.width, -1)).permute(0, 3, 1, 2) for g in self.groups]
-        if len(parts) == 1:
-            return parts[0].contiguous()
-        out = columns.new_zeros(*self.stack.stack_shape, columns.shape[-2], self.stack.sizes[-1])
-        for g, part in zip(self.groups, parts, strict=True):
-            out[:, g.tasks, :, : g.kind.width] = part
-        return out
+
+class TaskHeadsPass(Pass):
+    """The way through a head per task: between its outputs and the raw columns each kind's part is copied.
+
+    Heads of one output each need no copy: their raw columns are another view of the same memory.
+    """
+
+    def __init__(self, heads: TaskHeads, features: Tensor) -> None:
+        super().__init__()
+        self._heads, self._dense = heads, heads.stack.bind(features)
+        self.out = heads._to_columns(self._dense.out)
+        self.forward = self._dense.forward
+        if not is_view(self.out, self._dense.out):
+            self.forward += [partial(c.copy_, o) for c, o in self._pairs(self.out, self._dense.out)]
+
+    def receive(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
+        outputs, copies = self._dense.out, []
+        if not is_view(gradient, outputs):
+            outputs = outputs.clone().zero_()  # and zero it stays where a task has fewer outputs than the widest
+            copies = [partial(o.copy_, c) for c, o in self._pairs(gradient, outputs)]
+        of_features = self._dense.receive(outputs, input_gradient)
+        self.backward = [*copies, *self._dense.backward]
+        return of_features
+
+    def _pairs(self, columns: Tensor, outputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield each kind's part of the raw columns and of the outputs: (member, batch, width, task) both."""
+        for group in self._heads.groups:
+            yield group.view(columns), _outputs_of(group, outputs)
+
+
+def _outputs_of(group: TaskGroup, outputs: Tensor) -> Tensor:
+    """Return what a group's tasks put out, of (member, task, batch, width): (member, batch, width, task)."""
+    return outputs[:, group.tasks, :, : group.kind.width].permute(0, 2, 3, 1)
 
 
 def _column_owners(groups: tuple[TaskGroup, ...]) -> Tensor:

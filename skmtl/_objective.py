@@ -11,7 +11,6 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from skmtl.sharing import ViewOf
 from skmtl.tasks import TaskGroup, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
@@ -29,7 +28,6 @@ class Objective(nn.Module):
     def __init__(self, groups: tuple[TaskGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
-        self._places = [_Place(group) for group in groups]
 
     def forward(self, raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
         """Return the task losses (member, task), differentiable.
@@ -59,15 +57,13 @@ class Objective(nn.Module):
         """Return the raw outputs of an ensemble: (member, ..., n_outputs) -> (..., n_outputs)."""
         return average_members(self.groups, raw)
 
-    def loss_and_gradient(
-        self, raw: Tensor, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh
-    ) -> Tensor:
-        """Write the task losses to `out`; return the gradient of the weighted sum of losses by the raw outputs.
+    def loss_and_gradient(self, raw: Tensor, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh) -> None:
+        """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
 
         Parameters
         ----------
         raw : Tensor of shape (member, batch, n_outputs)
-            Overwritten.
+            Overwritten by the gradient of the sum by itself.
         target, weight : Tensor
             As for `forward`.
         out : Tensor of shape (member, task)
@@ -76,35 +72,20 @@ class Objective(nn.Module):
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         coefficient = coefficients(target, weight)
-        if len(self._places) == 1:
-            gradient = self.groups[0].kind.weighted_losses(raw, target, coefficient, out)
+        if len(self.groups) == 1:
+            self.groups[0].kind.weighted_losses(raw, target, coefficient, out)
         else:
-            gradient = torch.cat([place.step(raw, target, coefficient, out) for place in self._places], dim=-1)
+            for group in self.groups:
+                own = coefficient if coefficient.ndim == 0 else coefficient[..., group.tasks]
+                columns, tasks = raw[..., group.columns], group.tasks
+                group.kind.weighted_losses(columns, target[..., tasks], own, out[..., tasks])
         task_weights = weigh(out)
-        return gradient if task_weights is None else gradient.mul_(self._by_column(task_weights).unsqueeze(-2))
+        if task_weights is not None:
+            raw.mul_(self._by_column(task_weights).unsqueeze(-2))
 
     def _by_column(self, values: Tensor) -> Tensor:
         """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
         return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self.groups], dim=-1)
-
-
-class _Place:
-    """One of several kinds and its parts of a step; the parts that are views of buffers are made once."""
-
-    def __init__(self, group: TaskGroup) -> None:
-        self._group = group
-        self._columns, self._target = ViewOf(self._own_columns), ViewOf(self._own)
-
-    def step(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
-        """Write the kind's part of the losses; return its part of the gradient."""
-        own = coefficient if coefficient.ndim == 0 else self._own(coefficient)
-        return self._group.kind.weighted_losses(self._columns(raw), self._target(target), own, self._own(out))
-
-    def _own(self, values: Tensor) -> Tensor:
-        return values[..., self._group.tasks]
-
-    def _own_columns(self, raw: Tensor) -> Tensor:
-        return raw[..., self._group.columns]
 
 
 def coefficients(target: Tensor, weight: Tensor | None) -> Tensor:

@@ -31,9 +31,14 @@ def test_backward_equals_autograd(sharing, layout, head):
     gradient = torch.randn(2, 6, layout.n_outputs, dtype=torch.float64)
     expected_raw = network(x)
     expected = torch.autograd.grad(expected_raw, list(network.parameters()), gradient, allow_unused=True)
+    way = network.bind(x)
     with torch.no_grad():
-        raw = network.forward_train(x).clone()
-        network.backward(gradient.clone())
+        for operation in way.forward:
+            operation()
+        raw = way.raw.clone()
+        way.raw.copy_(gradient)
+        for operation in way.backward:
+            operation()
     torch.testing.assert_close(raw, expected_raw.detach())
     for (name, parameter), theirs in zip(network.named_parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, theirs, msg=lambda text, name=name: f"{name}: {text}")

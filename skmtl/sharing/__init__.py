@@ -10,19 +10,20 @@
 `TrunkShape`           what it is told
 `StackedModule`        a building block whose parameters are stacked over members and tasks
 `DenseStack`           dense layers of such a stack
-`ViewOf`, `submodule`  a view that is made once, a submodule that is found at once
+`Pass`, `AutogradPass` a training step's way through a module
+`submodule`            a submodule that is found at once
 =====================  ====================================================================
 """
 
 from skmtl.sharing._activations import ACTIVATIONS
 from skmtl.sharing._attention import AttentionSharing
 from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShape, submodule
-from skmtl.sharing._dense import DenseStack
+from skmtl.sharing._dense import DensePass, DenseStack
 from skmtl.sharing._hard import HardSharing
 from skmtl.sharing._independent import IndependentSharing
+from skmtl.sharing._passes import ALIGNMENT, AutogradPass, Pass, aligned, is_view, padded
 from skmtl.sharing._penalty import centred_penalty, penalty_gradient, proximal_step_
 from skmtl.sharing._soft import SoftSharing
-from skmtl.sharing._views import ALIGNMENT, ViewOf, padded
 
 STRATEGIES = {
     "independent": IndependentSharing,
@@ -36,16 +37,20 @@ __all__ = [
     "ALIGNMENT",
     "STRATEGIES",
     "AttentionSharing",
+    "AutogradPass",
+    "DensePass",
     "DenseStack",
     "HardSharing",
     "IndependentSharing",
+    "Pass",
     "Sharing",
     "SharingModule",
     "SoftSharing",
     "StackedModule",
     "TrunkShape",
-    "ViewOf",
+    "aligned",
     "centred_penalty",
+    "is_view",
     "padded",
     "penalty_gradient",
     "proximal_step_",

@@ -1,6 +1,6 @@
 r"""The tasks' attention over tokens: as a differentiable module, and forward and backward by hand.
 
-The pass by hand runs between buffers that are allocated once per batch size. For one row, with tokens X, folded
+For one row, with tokens X, folded
 queries F of all heads and tasks, values V and mixed values O:
 
     forward     S = X F          P = softmax(S) over tokens         O = P^T V
@@ -16,14 +16,15 @@ as they are. The dense layers before, between and after do their own part.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from skmtl.sharing._base import SharingModule, StackedModule, TrunkShape, gradient_of
-from skmtl.sharing._dense import DenseStack, glorot_uniform
-from skmtl.sharing._views import ViewOf
+from skmtl.sharing._base import SharingModule, StackedModule, TrunkShape
+from skmtl.sharing._dense import DensePass, DenseStack, glorot_uniform
+from skmtl.sharing._passes import Operation, Pass, gradient_of
 
 
 class TaskQueries(StackedModule):
@@ -36,7 +37,7 @@ class TaskQueries(StackedModule):
 
 
 class AttentionModule(SharingModule):
-    """Trunk, tokens and the tasks' attention over them; trained by hand, see `AttentionStep`."""
+    """Trunk, tokens and the tasks' attention over them; trained by hand, see `AttentionPass`."""
 
     per_task = True
     uses_global_generator = False
@@ -56,7 +57,6 @@ class AttentionModule(SharingModule):
         self.project_value = DenseStack((members,), (width, width), "identity")
         self.project_out = DenseStack((members,), (width, width), "identity")
         self.n_buffered = (width + n_tokens) * 2 * n_heads * shape.n_tasks + 6 * n_tokens * width
-        self._steps: dict[int, AttentionStep] = {}  # by rows of a batch
 
     @property
     def n_shared(self) -> int:
@@ -81,27 +81,8 @@ class AttentionModule(SharingModule):
         out = self.project_out(attended.flatten(1, 2)).unflatten(1, attended.shape[1:3])
         return out.transpose(1, 2)  # (member, task, batch, width)
 
-    def forward_train(self, x: Tensor) -> Tensor:
-        batch = x.shape[-2]
-        if batch not in self._steps:
-            with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
-                self._steps[batch] = AttentionStep(self, batch)
-        self._steps[0] = self._steps[batch]  # the one that `backward` will read; no batch has 0 rows
-        return self._steps[0].forward(x)
-
-    def backward(self, gradient: Tensor) -> None:
-        self._steps[0].backward(gradient)
-
-    def release(self) -> None:
-        """Let go of all buffers; the next pass makes new ones."""
-        self._steps = {}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> AttentionModule:
-        self.release()
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**super().__getstate__(), "_steps": {}}
+    def bind(self, x: Tensor, shape: Sequence[int]) -> AttentionPass:
+        return AttentionPass(self, x)
 
     def attention_weights(self, x: Tensor) -> Tensor:
         """Return (member, batch, task, token), the mean over heads; they sum to one over the tokens."""
@@ -132,93 +113,137 @@ class AttentionModule(SharingModule):
         return scores.softmax(2).unflatten(-1, (self.n_heads, -1)).permute(0, 1, 3, 4, 2)
 
 
-class AttentionStep:
-    """A training step of attention for batches of one size.
+class AttentionPass(Pass):
+    """The way through trunk, tokens and attention.
 
     Parameters
     ----------
     module : AttentionModule
-        Whose step it is.
-    batch : int
-        Rows of a batch.
+        Whose parameters it uses.
+    x : Tensor
+        Where batches will lie.
     """
 
-    def __init__(self, module: AttentionModule, batch: int) -> None:
-        self._module = module
+    def __init__(self, module: AttentionModule, x: Tensor) -> None:
+        super().__init__()
         self._key, self._queries = module.key_weight.detach(), module.queries.weight.detach()
+        self._key_gradient, self._queries_gradient = gradient_of(module.key_weight), gradient_of(module.queries.weight)
         members, tasks, width = self._queries.shape
-        heads, tokens, rows = module.n_heads, module.n_tokens, members * batch
-        d = width // heads
-        self._scale = 1.0 / math.sqrt(d)
+        batch, heads, tokens = x.shape[-2], module.n_heads, module.n_tokens
+        rows, d = members * batch, width // heads
+        self._n_heads, self._scale = heads, 1.0 / math.sqrt(d)
         new = self._key.new_empty
-        self._query = new(members, heads, tasks, d)  # q
+        self._q = new(members, heads, tasks, d)
         self._key_by_head = new(members, heads, width, d)  # K
         self._fold = new(members, width, heads, tasks)  # F
         self._fold_gradient = new(members, heads, width, tasks)
+        self._softmax = new(rows, tokens, heads * tasks)  # P
         self._all_mixed = new(rows, heads * tasks, width)  # O
         self._all_mixed_gradient = self._key.new_zeros(rows, heads * tasks, width)
-        self._score_gradient = new(rows, tokens, heads * tasks)
-        # What dense layers read is one and the same tensor in every step, for they are bound to it.
         self._mixed = new(members, batch * tasks, width)
-        self._features = new(members, tasks, batch, width)
-        self._features_gradient = new(members, batch * tasks, width)
-        self._value_gradient = new(members, batch * tokens, width)
-        self._query_gradient = new(members, tasks, width)
-        self._as_tokens = ViewOf(lambda out: out.contiguous().view(members, batch * tokens, width))
-        self._as_outputs = ViewOf(lambda rows: rows.view(members, batch, tokens * width))
+        self.out = new(members, tasks, batch, width)
+
+        self._trunk = module.trunk.bind(x)
+        self._tokens = module.tokens.bind(self._trunk.out)
+        self._tokens_out, copy_tokens = _viewed(self._tokens.out, (members, batch * tokens, width))  # X
+        self._query = module.project_query.bind(self._queries)
+        self._value = module.project_value.bind(self._tokens_out)
+        self._value_out, copy_value = _viewed(self._value.out, (rows, tokens, width))  # V
+        self._project_out = module.project_out.bind(self._mixed)
         # The same buffers with other axes.
         by_head = (members, batch, heads, tasks, heads, d)
         self._own_mixed, self._own_mixed_gradient = (
             every.view(by_head).diagonal(dim1=2, dim2=4).transpose(-1, -2)  # (member, batch, task, head, d)
             for every in (self._all_mixed, self._all_mixed_gradient)
         )
-        self._by_row = (rows, tokens, -1)
         self._by_task = (members, batch, tasks, width)
+        self.forward = [
+            *self._trunk.forward,
+            *self._tokens.forward,
+            *copy_tokens,
+            *self._query.forward,
+            self._fold_queries,
+            *self._value.forward,
+            *copy_value,
+            self._attend,
+            *self._project_out.forward,
+            partial(self.out.copy_, self._project_out.out.unflatten(1, (batch, tasks)).transpose(1, 2)),
+        ]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the features (member, task, batch, width)."""
-        module, q = self._module, self._query
-        self._x = self._as_tokens(module.tokens.forward_train(module.trunk.forward_train(x)))
-        q.copy_(_by_head(module.project_query.forward_train(self._queries), module.n_heads))
-        self._key_by_head.copy_(_by_head(self._key, module.n_heads))
-        fold = torch.bmm(self._key_by_head.flatten(0, 1), q.flatten(0, 1).transpose(1, 2)).mul_(self._scale)
+    def receive(self, gradient: Tensor) -> None:
+        new = self._key.new_empty
+        out_gradient = new(self._mixed.shape)
+        self._value_gradient, self._query_gradient = new(self._value_out.shape), new(self._queries.shape)
+        self._score_gradient = new(self._softmax.shape)
+        mixed_gradient = _receive(self._project_out, out_gradient)
+        queries_gradient = _receive(self._query, self._query_gradient)
+        self._tokens_gradient = _receive(self._value, self._value_gradient.view(self._tokens_out.shape))
+        trunk_gradient = _receive(self._tokens, self._tokens_gradient.view(self._tokens.out.shape))
+        self._trunk.receive(trunk_gradient)
+        self.backward = [
+            partial(out_gradient.view(self._by_task).copy_, gradient.transpose(1, 2)),
+            *self._project_out.backward,
+            partial(self._own_mixed_gradient.copy_, mixed_gradient.view(self._own_mixed_gradient.shape)),
+            self._attend_backward,
+            self._fold_backward,
+            *self._query.backward,
+            partial(self._queries_gradient.copy_, queries_gradient),
+            *self._value.backward,
+            self._add_tokens_gradient,
+            *self._tokens.backward,
+            *self._trunk.backward,
+        ]
+
+    def _fold_queries(self) -> None:
+        """Compute F."""
+        self._q.copy_(_by_head(self._query.out, self._n_heads))
+        self._key_by_head.copy_(_by_head(self._key, self._n_heads))
+        fold = torch.bmm(self._key_by_head.flatten(0, 1), self._q.flatten(0, 1).transpose(1, 2)).mul_(self._scale)
         self._fold.copy_(fold.view(self._fold_gradient.shape).transpose(1, 2))
-        self._softmax = torch.bmm(self._x, self._fold.flatten(2)).view(self._by_row).softmax(1)
-        self._value = module.project_value.forward_train(self._x).contiguous().view(self._by_row)
-        torch.bmm(self._softmax.transpose(1, 2), self._value, out=self._all_mixed)
+
+    def _attend(self) -> None:
+        """Compute P and O."""
+        scores = torch.bmm(self._tokens_out, self._fold.flatten(2)).view(self._softmax.shape)
+        torch.softmax(scores, 1, out=self._softmax)
+        torch.bmm(self._softmax.transpose(1, 2), self._value_out, out=self._all_mixed)
         self._mixed.view(self._own_mixed.shape).copy_(self._own_mixed)
-        out = module.project_out.forward_train(self._mixed)
-        return self._features.copy_(out.reshape(self._by_task).transpose(1, 2))
 
-    def backward(self, gradient: Tensor) -> None:
-        """Set the gradient of every parameter, given that of the features."""
-        module = self._module
-        self._features_gradient.view(self._by_task).copy_(gradient.transpose(1, 2))
-        mixed_gradient = _backward(module.project_out, self._features_gradient)
-        self._own_mixed_gradient.copy_(mixed_gradient.view(self._own_mixed_gradient.shape))
-        torch.bmm(self._softmax, self._all_mixed_gradient, out=self._value_gradient.view(self._by_row))
-        torch.bmm(self._value, self._all_mixed_gradient.transpose(1, 2), out=self._score_gradient)
-        score_gradient = _softmax_backward(self._score_gradient, self._softmax).view(*self._x.shape[:2], -1)
-        self._gradient_of_fold(torch.bmm(self._x.transpose(1, 2), score_gradient))
-        x_gradient = _backward(module.project_value, self._value_gradient)
-        x_gradient.baddbmm_(score_gradient, self._fold.flatten(2).transpose(1, 2))
-        module.trunk.backward(_backward(module.tokens, self._as_outputs(x_gradient)))
+    def _attend_backward(self) -> None:
+        """Compute dV and dS."""
+        torch.bmm(self._softmax, self._all_mixed_gradient, out=self._value_gradient)
+        torch.bmm(self._value_out, self._all_mixed_gradient.transpose(1, 2), out=self._score_gradient)
+        _softmax_backward(self._score_gradient, self._softmax)
 
-    def _gradient_of_fold(self, gradient: Tensor) -> None:
-        """Hand the gradient of F, (member, width, head * task), on to the keys and the queries."""
-        module, heads = self._module, self._module.n_heads
-        self._fold_gradient.copy_(gradient.view(self._fold.shape).transpose(1, 2)).mul_(self._scale)
+    def _fold_backward(self) -> None:
+        """Compute dF, dK and dq."""
+        of_fold = torch.bmm(self._tokens_out.transpose(1, 2), self._by_token(self._score_gradient))
+        self._fold_gradient.copy_(of_fold.view(self._fold.shape).transpose(1, 2)).mul_(self._scale)
         fold = self._fold_gradient.flatten(0, 1)
-        key = torch.bmm(fold, self._query.flatten(0, 1))
-        _by_head(gradient_of(module.key_weight), heads).copy_(key.view(self._key_by_head.shape))
+        key = torch.bmm(fold, self._q.flatten(0, 1))
+        _by_head(self._key_gradient, self._n_heads).copy_(key.view(self._key_by_head.shape))
         query = torch.bmm(fold.transpose(1, 2), self._key_by_head.flatten(0, 1))
-        _by_head(self._query_gradient, heads).copy_(query.view(self._query.shape))
-        gradient_of(module.queries.weight).copy_(_backward(module.project_query, self._query_gradient))
+        _by_head(self._query_gradient, self._n_heads).copy_(query.view(self._q.shape))
+
+    def _add_tokens_gradient(self) -> None:
+        """Add what the scores say to dX, which so far holds what V says."""
+        self._tokens_gradient.baddbmm_(self._by_token(self._score_gradient), self._fold.flatten(2).transpose(1, 2))
+
+    def _by_token(self, scores: Tensor) -> Tensor:
+        """Return (member * batch, token, column) as (member, batch * token, column)."""
+        return scores.view(*self._tokens_out.shape[:2], -1)
 
 
-def _backward(stack: DenseStack, gradient: Tensor) -> Tensor:
-    """Return the gradient of what a dense layer read."""
-    found = stack.backward(gradient, input_gradient=True)
+def _viewed(out: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, list[Operation]]:
+    """Return `out` with other axes; where its rows lie apart or askew a copy, and what copies it in each step."""
+    if out.is_contiguous():
+        return out.view(shape), []
+    copy = out.new_empty(shape)
+    return copy, [partial(copy.view(out.shape).copy_, out)]
+
+
+def _receive(way: DensePass, gradient: Tensor) -> Tensor:
+    """Return where the gradient of what a dense layer read will lie."""
+    found = way.receive(gradient, input_gradient=True)
     assert found is not None
     return found
 
@@ -228,7 +253,7 @@ def _by_head(vectors: Tensor, n_heads: int) -> Tensor:
     return vectors.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 
-def _softmax_backward(gradient: Tensor, softmax: Tensor) -> Tensor:
-    """Return the gradient of scores (n, token, column) whose softmax runs over the tokens; overwrites `gradient`."""
+def _softmax_backward(gradient: Tensor, softmax: Tensor) -> None:
+    """Make the gradient of a softmax over tokens that of the scores (n, token, column)."""
     gradient.mul_(softmax)
-    return gradient.addcmul_(softmax, gradient.sum(1, keepdim=True), value=-1.0)
+    gradient.addcmul_(softmax, gradient.sum(1, keepdim=True), value=-1.0)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+from skmtl.sharing._passes import AutogradPass, Pass
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,7 @@ class SharingModule(nn.Module, ABC):
         Whether training may draw from torch's global generator (own dropout, say). Where it does not, several
         networks can be trained in parallel threads.
     needs_autograd : bool, default=True
-        Whether `forward_train` and `backward` go through autograd. Where nothing in a step does, torch is spared its
-        bookkeeping.
+        Whether a training step goes through autograd. Where nothing in a step does, torch is spared its bookkeeping.
     n_buffered : int, default=0
         Numbers that a training step keeps for each row beside the outputs of hidden layers and heads: searches bound
         the memory of a stack by it.
@@ -115,21 +115,17 @@ class SharingModule(nn.Module, ABC):
         """Return what describes each task, (member, task, k), or None where only the heads differ by task."""
         return None
 
-    def forward_train(self, x: Tensor) -> Tensor:
-        """Return the features and keep what `backward` needs."""
-        with torch.enable_grad():
-            self._features = self(x)
-        return self._features.detach()
+    def bind(self, x: Tensor, shape: Sequence[int]) -> Pass:
+        """Return a training step's way through the module: by autograd, unless a subclass goes by hand.
 
-    def backward(self, gradient: Tensor) -> None:
-        """Set the gradient of the parameters, given the gradient of the features."""
-        parameters = [p for p in self.parameters() if p.requires_grad]
-        found = torch.autograd.grad(self._features, parameters, gradient, allow_unused=True, materialize_grads=True)
-        del self._features
-        torch._foreach_copy_([gradient_of(p) for p in parameters], list(found))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {k: v for k, v in self.__dict__.items() if k != "_features"}
+        Parameters
+        ----------
+        x : Tensor
+            Where batches will lie, shaped as for `forward`.
+        shape : sequence of int
+            Of the features, for modules that cannot know it.
+        """
+        return AutogradPass(self, x, shape)
 
 
 class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
@@ -143,10 +139,3 @@ class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
 def submodule(name: str) -> Any:
     """Return a property that reads a submodule: `nn.Module.__getattr__` takes as long as a small matrix product."""
     return property(lambda module: module._modules[name])
-
-
-def gradient_of(parameter: nn.Parameter) -> Tensor:
-    """Return where a parameter's gradient is kept."""
-    if parameter.grad is None:
-        parameter.grad = torch.zeros_like(parameter)
-    return parameter.grad

@@ -6,9 +6,9 @@ batched matrix product. With layer input a, weights W, bias b, pre-activation z 
     forward     z = a W + b                       a' = s(z)
     backward    dz = da' * s'(z)                  dW = a^T dz      db = sum over the batch of dz      da = dz W^T
 
-which is what `_Layer` spells out, between buffers that are allocated once per batch size, and what `forward_train` and
-`backward` run through. They give what autograd gives (see the tests) at a fraction of its overhead; `forward` is the
-same function for autograd.
+which is what `_Layer` spells out as operations between buffers that are allocated once, and what a training step runs
+through. They give what autograd gives (see the tests) at a fraction of its overhead; `forward` is the same function for
+autograd.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ import torch
 from torch import Tensor, nn
 
 from skmtl.sharing._activations import ACTIVATIONS
-from skmtl.sharing._base import StackedModule, gradient_of
-from skmtl.sharing._views import ViewOf, padded
-
-Operation = Callable[[], object]
+from skmtl.sharing._base import StackedModule
+from skmtl.sharing._passes import Operation, Pass, aligned, gradient_of, is_view
 
 
 class DenseStack(StackedModule):
@@ -69,7 +67,7 @@ class DenseStack(StackedModule):
         self.alike = alike
         self._function = ACTIVATIONS[activation]
         self._n_networks = math.prod(stack_shape)
-        self._workspaces: dict[int, Workspace] = {}  # by rows of a batch
+        self._host: DensePass | None = None  # the pass of most rows, which lends its memory to the others
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(*stack_shape, 1, self.sizes[k + 1])))
@@ -86,24 +84,12 @@ class DenseStack(StackedModule):
                     h = h * self._draw_mask(self.keep.to(h), torch.empty_like(h))
         return self._split(h)
 
-    def forward_train(self, x: Tensor) -> Tensor:
-        """Return what `forward` does, by hand, into this stack's buffers; keep what `backward` needs."""
-        work = self._workspaces.get(x.shape[-2]) or self._new_workspace(x.shape[-2])
-        work.read(x)
-        self._workspaces[0] = work  # the one that `backward` will read; no batch has 0 rows
-        for layer in work.layers:
-            for operation in layer.forward:
-                operation()
-        return work.out
-
-    def backward(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
-        """Set each parameter's gradient, given that of the output (overwritten); return that of the input if asked."""
-        work = self._workspaces[0]
-        work.receive(gradient)
-        for layer in work.layers_backward:
-            for operation in layer.backward:
-                operation()
-        return work.input_gradient() if input_gradient else None
+    def bind(self, x: Tensor) -> DensePass:
+        """Return a training step's way through the stack, for batches that will lie in x, shaped as for `forward`."""
+        if self._host is not None and self._host.batch >= x.shape[-2]:
+            return DensePass(self, x, self._host)
+        self._host = DensePass(self, x, None)
+        return self._host
 
     def flat_parameters(self) -> Tensor:
         """Return all parameters of each network: (\\*stack_shape, parameter)."""
@@ -123,7 +109,7 @@ class DenseStack(StackedModule):
         places = [self.generators.index(generator) for generator in generators]
         own = places == list(range(len(self.generators)))  # each member its own
         self._draw_of = None if own or len(self.generators) == 1 else torch.tensor(places, device=dropout.device)
-        self._workspaces = {}
+        self._host = None
         if not bool(dropout.any()):
             self.keep = None
             return
@@ -175,28 +161,16 @@ class DenseStack(StackedModule):
         """Return h with one stack axis: the inverse of `_split`."""
         return h.flatten(0, 1) if len(self.stack_shape) == 2 else h
 
-    def _gather(self, x_ndim: int, gradient: Tensor) -> Tensor:
-        """Return the gradient of the input that `_spread` was given."""
-        gradient = self._split(gradient)
-        return gradient.sum(1) if x_ndim < gradient.ndim else gradient
-
-    def _new_workspace(self, batch: int) -> Workspace:
-        with torch.inference_mode(False):  # its buffers outlive the pass that needs them first
-            largest = max(self._workspaces.values(), key=lambda work: work.batch, default=None)
-            host = largest if largest is not None and largest.batch >= batch else None
-            work = self._workspaces[batch] = Workspace(self, batch, host)
-        return work
-
     def release(self) -> None:
         """Let go of all buffers; the next pass makes new ones."""
-        self._workspaces = {}
+        self._host = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
         self.release()  # buffers view the parameters, which may now move
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_workspaces": {}}
+        return {**self.__dict__, "_host": None}
 
     def _draw(self, k: int) -> Tensor:
         """Draw weights: independent over members, and over tasks unless these shall start alike."""
@@ -229,149 +203,119 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
     return torch.empty(shape).uniform_(-bound, bound)
 
 
-class Workspace:
-    """The layers of a pass over batches of one size, and the buffers that they read and write.
+class DensePass(Pass):
+    """The way through a stack.
 
-    It lies in the memory of a `host` for larger batches, if there is one: no two are in use at once.
+    Parameters
+    ----------
+    stack : DenseStack
+        Whose layers it goes through.
+    x : Tensor of shape (batch, n_in), (member, batch, n_in) or (*stack_shape, batch, n_in)
+        Where batches will lie.
+    host : DensePass or None
+        A way of at least as many rows, in whose memory this one lies: no two are gone at once.
     """
 
-    def __init__(self, stack: DenseStack, batch: int, host: Workspace | None) -> None:
-        self.batch = batch
+    def __init__(self, stack: DenseStack, x: Tensor, host: DensePass | None) -> None:
+        super().__init__()
+        self._stack, self.batch = stack, x.shape[-2]
+        self._is_read_by_several = x.ndim < 2 + len(stack.stack_shape)
         hosts: Sequence[_Layer | None] = host.layers if host is not None else [None] * stack.n_layers
-        self.layers: list[_Layer] = [_Layer(stack, k, batch, hosts[k]) for k in range(stack.n_layers)]
-        for before, layer in zip(self.layers, self.layers[1:], strict=False):
-            layer.read(before.out)
-            before.receive(layer.grad_input)
-        self.layers_backward = self.layers[::-1]
-        self._stack = stack
-        self._x: Tensor | None = None
-        self._x_ndim = 0
-        self._gradient: Tensor | None = None
-        if self.layers:
-            self.out = stack._split(self.layers[-1].out)
+        h = stack._spread(x)
+        if not is_view(h, x):
+            h = aligned(h.shape, h)
+            self.forward.append(partial(stack._split(h).copy_, x.unsqueeze(1) if x.ndim == 3 else x))
+        self.layers: list[_Layer] = []
+        for k in range(stack.n_layers):
+            self.layers.append(_Layer(stack, k, h, hosts[k]))
+            self.forward += self.layers[-1].forward()
+            h = self.layers[-1].out
+        self.out = stack._split(h)
 
-    def read(self, x: Tensor) -> None:
-        """Take a batch: (batch, n_in), (member, batch, n_in) or with every stack axis."""
-        if x is self._x:  # the same buffer as in the last step, with other rows in it
-            return
-        spread = self._stack._spread(x)
-        self._x = x if _is_view(spread, x) else None
-        if x.ndim != self._x_ndim:
-            self._gather, self._x_ndim = ViewOf(partial(self._stack._gather, x.ndim)), x.ndim
-        if self.layers:
-            self.layers[0].read(spread)
-        else:
-            self.out = self._stack._split(spread)
-
-    def receive(self, gradient: Tensor) -> None:
-        """Take the gradient of the output, with every stack axis."""
-        if gradient is self._gradient:
-            return
-        self._dz = self._stack._flatten(gradient)
-        self._gradient = gradient if _is_view(self._dz, gradient) else None
-        if self.layers:
-            self.layers[-1].receive(self._dz)
-
-    def input_gradient(self) -> Tensor:
-        """Return the gradient of the batch that was read."""
-        return self._gather(self.layers[0].input_gradient() if self.layers else self._dz)
-
-
-def _is_view(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+    def receive(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
+        """Take where the gradient of the output will lie; return where that of the input will, if asked."""
+        dz = self._stack._flatten(gradient)
+        self.backward = []
+        if not is_view(dz, gradient):
+            dz = aligned(dz.shape, dz)
+            self.backward.append(partial(self._stack._split(dz).copy_, gradient))
+        for layer in reversed(self.layers):
+            to_input = input_gradient or layer is not self.layers[0]
+            self.backward += layer.backward(dz, to_input)
+            dz = layer.grad_input if to_input else dz
+        if not input_gradient:
+            return None
+        each = self._stack._split(dz)
+        if not self._is_read_by_several:
+            return each
+        total = aligned((len(each), *each.shape[2:]), each)
+        self.backward.append(partial(torch.sum, each, 1, out=total))
+        return total
 
 
 class _Layer:
-    """What one layer does in a step, as lists of operations between its parameters and buffers.
+    """What one layer does in a step: operations between its parameters and buffers, which have one stack axis.
 
     They are bound once to what they read and write: to look all of that up in each step took a third as long as the
-    arithmetic of a small network. Everything has one stack axis.
+    arithmetic of a small network.
     """
 
-    def __init__(self, stack: DenseStack, k: int, batch: int, host: _Layer | None) -> None:
-        self.weight, self.bias = (p.detach() for p in stack._layer(k))
-        self.grad_weight, self.grad_bias = stack._gradients(k)
-        rows, n_in, n_out = self.weight.shape
-        self.is_first, self.is_active, self.is_narrow = k == 0, stack._is_active(k), _is_narrow(n_out)
-        self.narrow_t = self.weight.new_empty(rows, n_out, n_in if self.is_narrow else 0)
-        self._stack, self._host, self._shape = stack, host, (rows, batch, n_out)
+    def __init__(self, stack: DenseStack, k: int, h: Tensor, host: _Layer | None) -> None:
+        self._weight, self._bias = (p.detach() for p in stack._layer(k))
+        self._grad_weight, self._grad_bias = stack._gradients(k)
+        rows, n_in, n_out = self._weight.shape
+        self._stack, self._host, self._h, self._shape = stack, host, h, (rows, h.shape[1], n_out)
+        self._is_active, self._is_narrow = stack._is_active(k), _is_narrow(n_out)
+        self._narrow_t = self._weight.new_empty(rows, n_out, n_in if self._is_narrow else 0)
         self.z = self._room("z")  # before activation
-        keeps_z = self.is_active and stack._function.saves_input
-        self.a = self._room("a") if keeps_z else self.z  # after it
-        self.saved = self.z  # what the derivative is computed from: where z is not kept, a stands in its place
-        self.keep = stack.keep.to(self.z) if stack.keep is not None and self.is_active else None
-        self.mask = self._room("mask") if self.keep is not None else self.z
-        self.out = self.a if self.keep is None else self._room("out")  # after dropout
-        self.forward: list[Operation] = []
-        self.backward: list[Operation] = []
-        self._input: Tensor | None = None
-        self._dz: Tensor | None = None
-        self._to_input: Operation | None = None
+        keeps_z = self._is_active and stack._function.saves_input
+        self.a = self._room("a") if keeps_z else self.z  # after it; where z is not kept, a stands in its place
+        self._keep = stack.keep.to(self.z) if stack.keep is not None and self._is_active else None
+        self.mask = self._room("mask") if self._keep is not None else self.z
+        self.out = self.a if self._keep is None else self._room("out")  # after dropout
 
-    def read(self, h: Tensor) -> None:
-        """Take the input, (stack, batch, n_in), and bind all operations to it."""
-        self._input = h
-        self.forward = [*self._forward(h)]
-        self.backward = [] if self._dz is None else [*self._backward(h, self._dz)]
-
-    def receive(self, gradient: Tensor) -> None:
-        """Take the gradient of the output, (stack, batch, n_out), and bind the way back to it."""
-        self._dz, self._to_input = gradient, None
-        self.backward = [] if self._input is None else [*self._backward(self._input, gradient)]
-
-    def _forward(self, h: Tensor) -> Iterator[Operation]:
-        if self.is_narrow:
-            weight_t, bias_t = _transpose(self.weight), _transpose(self.bias)
-            yield partial(torch.baddbmm, bias_t, weight_t, _transpose(h), out=_transpose(self.z))
+    def forward(self) -> Iterator[Operation]:
+        """Yield what computes `out`."""
+        if self._is_narrow:
+            weight_t, bias_t = _transpose(self._weight), _transpose(self._bias)
+            yield partial(torch.baddbmm, bias_t, weight_t, _transpose(self._h), out=_transpose(self.z))
         else:
-            yield partial(torch.baddbmm, self.bias, h, self.weight, out=self.z)
-        if self.is_active:
+            yield partial(torch.baddbmm, self._bias, self._h, self._weight, out=self.z)
+        if self._is_active:
             if self.a is not self.z:
                 yield partial(self.a.copy_, self.z)
             yield partial(self._stack._function.forward_, self.a)
-        if self.keep is not None:
-            yield partial(self._stack._drop, self.a, self.keep, self.mask, self.out)
+        if self._keep is not None:
+            yield partial(self._stack._drop, self.a, self._keep, self.mask, self.out)
 
-    def _backward(self, h: Tensor, dz: Tensor) -> Iterator[Operation]:
-        if self.keep is not None:
+    def backward(self, dz: Tensor, to_input: bool) -> Iterator[Operation]:
+        """Yield what computes the gradients from that of `out`, which becomes that of `z`."""
+        if self._keep is not None:
             yield partial(dz.mul_, self.mask)
-        if self.is_active:
-            yield partial(self._stack._function.backward_, dz, self.saved)
-        yield partial(torch.sum, dz, 1, keepdim=True, out=self.grad_bias)
-        if self.is_narrow:
-            yield partial(torch.bmm, _transpose(dz), h, out=self.narrow_t)
-            yield partial(_transpose(self.grad_weight).copy_, self.narrow_t)
+        if self._is_active:
+            yield partial(self._stack._function.backward_, dz, self.z)
+        yield partial(torch.sum, dz, 1, keepdim=True, out=self._grad_bias)
+        if self._is_narrow:
+            yield partial(torch.bmm, _transpose(dz), self._h, out=self._narrow_t)
+            yield partial(_transpose(self._grad_weight).copy_, self._narrow_t)
         else:
-            yield partial(torch.bmm, _transpose(h), dz, out=self.grad_weight)
-        if not self.is_first:
-            yield self._back_to_input(dz)
-
-    def input_gradient(self) -> Tensor:
-        """Return the gradient of the input, once `backward` is done; those who never ask need no room for it."""
-        self._to_input = self._to_input or self._back_to_input(cast(Tensor, self._dz))
-        self._to_input()
-        return self.grad_input
-
-    def _back_to_input(self, dz: Tensor) -> Operation:
-        multiply = torch.bmm if self._shape[-1] > 1 else torch.mul  # of two vectors: five times faster
-        return partial(multiply, dz, _transpose(self.weight), out=self.grad_input)
+            yield partial(torch.bmm, _transpose(self._h), dz, out=self._grad_weight)
+        if to_input:
+            multiply = torch.bmm if self._shape[-1] > 1 else torch.mul  # of two vectors: five times faster
+            yield partial(multiply, dz, _transpose(self._weight), out=self.grad_input)
 
     @cached_property
     def grad_input(self) -> Tensor:
         """Room for the gradient of the input, which the first layer of a trunk never needs."""
         rows, batch, _ = self._shape
-        return self._make_room("grad_input", (rows, batch, self.weight.shape[1]))
+        return self._make_room("grad_input", (rows, batch, self._weight.shape[1]))
 
     def _room(self, name: str) -> Tensor:
         """Return room for (stack, batch, n_out), transposed in memory where the layer is narrow."""
         rows, batch, n_out = self._shape
-        if self.is_narrow:
+        if self._is_narrow:
             return self._make_room(name, (rows, n_out, batch)).transpose(1, 2)
         return self._make_room(name, self._shape)
 
     def _make_room(self, name: str, shape: tuple[int, int, int]) -> Tensor:
-        """Return room of this shape in which each network begins on 64 bytes, so that it computes as it would alone."""
-        rows, height, width = shape
-        step = padded(height * width, self.weight.element_size())
-        memory = self.weight.new_empty(rows * step) if self._host is None else getattr(self._host, name)
-        return memory.as_strided(shape, (step, width, 1), memory.storage_offset())
+        return aligned(shape, self._weight, None if self._host is None else getattr(self._host, name))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from skmtl.sharing._base import Sharing, SharingModule, TrunkShape, submodule
 from skmtl.sharing._dense import DenseStack
+from skmtl.sharing._passes import Pass
 
 
 class HardSharing(Sharing):
@@ -79,8 +82,5 @@ class DenseTrunk(SharingModule):
         features: Tensor = self.stack(x)
         return features
 
-    def forward_train(self, x: Tensor) -> Tensor:
-        return self.stack.forward_train(x)
-
-    def backward(self, gradient: Tensor) -> None:
-        self.stack.backward(gradient)
+    def bind(self, x: Tensor, shape: Sequence[int]) -> Pass:
+        return self.stack.bind(x)

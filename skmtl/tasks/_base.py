@@ -59,26 +59,21 @@ class Task(ABC):
         """
         return raw.mean(0)
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
-        """Write the weighted loss of each task to `out` and return its gradient: what a training step does.
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+        """Write the weighted loss of each task to `out` and its gradient over `raw`: what a training step does.
 
         Built-in kinds do it in closed form.
 
         Parameters
         ----------
         raw : Tensor of shape (member, batch, width * task)
-            Network outputs, class before task; overwritten.
+            Network outputs, class before task; overwritten by the derivative of the sum of `out` by them.
         target : Tensor of shape (batch, task) or (member, batch, task)
             Encoded targets; any finite number where the label is missing.
         coefficient : Tensor of the shape of target, or one number
             What multiplies each label's loss.
         out : Tensor of shape (member, task)
             Receives the sums over the batch.
-
-        Returns
-        -------
-        Tensor of shape (member, batch, width * task)
-            Derivative of the sum of `out` by `raw`.
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()
@@ -86,4 +81,4 @@ class Task(ABC):
             weighted = (loss * coefficient).sum(-2)
             (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
         out.copy_(weighted.detach())
-        return gradient
+        raw.copy_(gradient)

@@ -33,10 +33,10 @@ class Binary(Task):
         logit = raw.squeeze(-2)
         return F.softplus(logit) - target * logit
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
         loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
         torch.sum(loss.mul_(coefficient), -2, out=out)
-        return raw.sigmoid_().sub_(target).mul_(coefficient)
+        raw.sigmoid_().sub_(target).mul_(coefficient)
 
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)
@@ -80,7 +80,7 @@ class Multiclass(Task):
         log_p = self._mask(raw).log_softmax(-2)
         return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
         raw = raw.unflatten(-1, (self.width, self.n_tasks))
         index = _index(target, raw)
         log_p = self._mask(raw).log_softmax(-2)
@@ -88,7 +88,7 @@ class Multiclass(Task):
         torch.sum(loss.mul_(coefficient), -2, out=out)
         one = log_p.new_full((), -1.0).expand(index.shape)
         gradient = log_p.exp_().scatter_add_(-2, index, one)
-        return gradient.mul_(coefficient.unsqueeze(-2) if coefficient.ndim else coefficient).flatten(-2)
+        torch.mul(gradient, coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)

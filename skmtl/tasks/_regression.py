@@ -31,11 +31,10 @@ class Regression(Task):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return (raw.squeeze(-2) - target).square() * 0.5
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> Tensor:
+    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
         residual = raw - target
         gradient = torch.mul(residual, coefficient, out=raw)
         torch.sum(torch.addcmul(_zero(raw.dtype, raw.device), residual, gradient, value=0.5), -2, out=out)
-        return gradient
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)

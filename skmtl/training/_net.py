@@ -12,6 +12,7 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, EpochTimer, LRScheduler
 from torch import Tensor
 
+from skmtl._network import NetworkPass
 from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import EpochLoss
@@ -84,6 +85,7 @@ class MultiTaskNet(NeuralNet):
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
+        self._ways: dict[int, NetworkPass] = {}  # by where the batch lies
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
@@ -219,7 +221,7 @@ class MultiTaskNet(NeuralNet):
 
     def _release(self) -> None:
         """Let go of what only training needs."""
-        self._iterators = []
+        self._iterators, self._ways = [], {}
         for module in self.module_.modules():
             if hasattr(module, "release"):
                 module.release()
@@ -292,12 +294,21 @@ class MultiTaskNet(NeuralNet):
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
         x, y, weight = batch
-        raw = self.module_.forward_train(x)
-        kept = raw.clone() if keep_raw else True
-        self.module_.backward(self.criterion_.loss_and_gradient(raw, y, weight, losses, self._weigh))
+        way = self._ways.get(id(x)) or self._bind(x)
+        for operation in way.forward:
+            operation()
+        kept = way.raw.clone() if keep_raw else True
+        self.criterion_.loss_and_gradient(way.raw, y, weight, losses, self._weigh)
+        for operation in way.backward:
+            operation()
         if not isinstance(self.optimizer_, FlatOptimizer):
             self._add_penalty_gradient()
         return kept
+
+    def _bind(self, x: Tensor) -> NetworkPass:
+        """Return the way through the network for batches that lie in x, from now on known by it."""
+        way = self._ways[id(x)] = self.module_.bind(x)
+        return way
 
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
         """Do `_step` and call skorch's hooks around its parts.

@@ -47,6 +47,19 @@ def tokens_of(module, x, member):
     return h.unflatten(-1, (N_TOKENS, WIDTH))
 
 
+def bound(module, x):
+    """Return the module's way in training, for the sum of the features."""
+    way = module.bind(x, (2, N_TASKS, len(x), WIDTH))
+    way.receive(torch.ones_like(way.out))
+    return way
+
+
+def train(way):
+    with torch.no_grad():
+        for operation in [*way.forward, *way.backward]:
+            operation()
+
+
 @pytest.mark.parametrize("member", [0, 1])
 def test_equals_multihead_attention(module, member):
     x = torch.randn(7, N_FEATURES, dtype=torch.float64)
@@ -59,9 +72,7 @@ def test_equals_multihead_attention(module, member):
 
 def test_gradients_equal_those_of_multihead_attention(module):
     x = torch.randn(7, N_FEATURES, dtype=torch.float64)
-    with torch.no_grad():
-        features = module.forward_train(x)
-        module.backward(torch.ones_like(features))
+    train(bound(module, x))
     tokens = tokens_of(module, x, 0)
     query = module.queries.weight[0].detach().clone().requires_grad_()
     out, _ = torchs_own(module, 0)(query.expand(7, -1, -1), tokens, tokens)
@@ -71,10 +82,9 @@ def test_gradients_equal_those_of_multihead_attention(module):
 
 def test_backward_forgets_the_gradient_of_the_step_before(module):
     x = torch.randn(7, N_FEATURES, dtype=torch.float64)
-    seen = []
+    seen, way = [], bound(module, x)
     for _ in range(2):
-        features = module.forward_train(x)
-        module.backward(torch.ones_like(features))
+        train(way)
         seen.append([p.grad.clone() for p in module.parameters()])
     torch.testing.assert_close(seen[0], seen[1])
 

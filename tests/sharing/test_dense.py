@@ -26,10 +26,19 @@ def draw(*shape, seed=1):
 
 def by_hand(stack, x, gradient):
     """Return output, parameter gradients and input gradient of the hand-written pass."""
-    with torch.no_grad():
-        out = stack.forward_train(x).clone()
-        grad_x = stack.backward(gradient.clone(), input_gradient=True)
+    gradient = gradient.clone()
+    way = stack.bind(x)
+    grad_x = way.receive(gradient, input_gradient=x.ndim > 2)
+    run(way.forward)
+    out = way.out.clone()
+    run(way.backward)
     return out, [p.grad.clone() for p in stack.parameters()], grad_x
+
+
+def run(operations):
+    with torch.no_grad():
+        for operation in operations:
+            operation()
 
 
 def by_autograd(stack, x, gradient):
@@ -70,13 +79,10 @@ def test_forward_passes_gradcheck(activation):
 @pytest.mark.parametrize("stack_shape", STACKS.values(), ids=STACKS)
 def test_rows_that_every_network_reads(stack_shape):
     stack, x, gradient = make_stack(stack_shape), draw(6, 4), draw(*stack_shape, 6, 3, seed=2)
-    with torch.no_grad():
-        out = stack.forward_train(x).clone()
-        stack.backward(gradient.clone())
+    out, grads, _ = by_hand(stack, x, gradient)
     expected, expected_grads, _ = by_autograd(stack, x, gradient)
     torch.testing.assert_close(out, expected)
-    for parameter, theirs in zip(stack.parameters(), expected_grads, strict=True):
-        torch.testing.assert_close(parameter.grad, theirs)
+    torch.testing.assert_close(grads, list(expected_grads))
 
 
 def test_features_of_each_towers_own():
@@ -95,7 +101,7 @@ def test_dropout_with_the_same_mask(stack_shape, activation):
     x, gradient = draw(2, 8, 4), draw(*stack_shape, 8, 3, seed=2)
     torch.manual_seed(5)
     out, grads, grad_x = by_hand(stack, x, gradient)
-    masks = [layer.mask for layer in stack._workspaces[8].layers]
+    masks = [layer.mask for layer in stack._host.layers]
     h = leaf = x.clone().requires_grad_()
     h = h.unsqueeze(1) if len(stack_shape) == 2 else h
     for k, mask in enumerate(masks):
@@ -111,8 +117,9 @@ def test_dropout_keeps_its_share_and_the_mean():
     stack = make_stack((1,), (3, 4000), "logistic", dropout=0.25).train()
     with torch.no_grad():
         torch.manual_seed(0)
-        dropped = stack.forward_train(draw(1, 5, 3)).clone()
-        kept = stack.eval()(draw(1, 5, 3))
+        way = stack.bind(draw(1, 5, 3))
+        run(way.forward)
+        dropped, kept = way.out, stack.eval()(draw(1, 5, 3))
     assert float((dropped == 0).double().mean()) == pytest.approx(0.25, abs=0.02)
     torch.testing.assert_close(dropped[dropped != 0], (kept / 0.75)[dropped != 0])
 
@@ -134,8 +141,9 @@ def test_members_of_one_generator_read_the_same_draws(stack_shape):
 
 def test_no_dropout_outside_training():
     stack, x = make_stack((2,), dropout=0.5).eval(), draw(2, 6, 4)
-    with torch.no_grad():
-        torch.testing.assert_close(stack.forward_train(x), stack(x))
+    way = stack.bind(x)
+    run(way.forward)
+    torch.testing.assert_close(way.out, stack(x).detach())
 
 
 @pytest.mark.parametrize("stack_shape", STACKS.values(), ids=STACKS)
@@ -174,5 +182,5 @@ def test_flat_parameters_hold_each_networks_own():
 def test_a_pickle_leaves_the_buffers_behind():
     stack = make_stack((1,), (4, 8))
     size = len(pickle.dumps(stack))
-    stack.forward_train(draw(1, 5000, 4))
+    stack.bind(draw(1, 5000, 4))
     assert len(pickle.dumps(stack)) < size + 1000

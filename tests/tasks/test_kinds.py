@@ -35,7 +35,8 @@ def step(method, raw, target, coefficient=None):
     """Return the weighted losses (member, task) and their gradient by raw outputs (member, batch, width, task)."""
     coefficient = raw.new_tensor(1.0) if coefficient is None else coefficient
     losses = raw.new_empty(len(raw), raw.shape[-1])
-    gradient = method(raw.flatten(-2).clone(), target, coefficient, losses)
+    gradient = raw.flatten(-2).clone()
+    method(gradient, target, coefficient, losses)
     return losses, gradient.unflatten(-1, raw.shape[-2:])
 
 
