@@ -113,8 +113,7 @@ class MultiTaskNetwork(nn.Module):
 
     def bind(self, x: Tensor) -> NetworkPass:
         """Return a training step's way through the network, for batches that will lie in x, shaped as for `forward`."""
-        with torch.inference_mode(False):  # its buffers outlive the step that needs them first
-            return NetworkPass(self, x)
+        return NetworkPass(self, x)
 
     def tied(self) -> list[nn.Module]:
         """Return the modules that the sharing penalty pulls together."""

@@ -57,35 +57,55 @@ class Objective(nn.Module):
         """Return the raw outputs of an ensemble: (member, ..., n_outputs) -> (..., n_outputs)."""
         return average_members(self.groups, raw)
 
-    def loss_and_gradient(self, raw: Tensor, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh) -> None:
+    def bind(self, raw: Tensor) -> LossPass:
+        """Return a training step's way from the raw outputs, which will lie in `raw`, to losses and gradient."""
+        return LossPass(self.groups, raw)
+
+
+class LossPass:
+    """The way from raw outputs to losses and gradient.
+
+    Parameters
+    ----------
+    groups : tuple of TaskGroup
+        Task kinds and their places.
+    raw : Tensor of shape (member, batch, n_outputs)
+        Where raw outputs will lie, and after them their gradient.
+    """
+
+    def __init__(self, groups: tuple[TaskGroup, ...], raw: Tensor) -> None:
+        self._groups, self._raw = groups, raw
+        own = [raw[..., group.columns] for group in groups]  # of each kind
+        scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
+        self._parts = list(zip([group.kind.weighted_losses for group in groups], own, scratch, strict=True))
+
+    def __call__(self, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
 
         Parameters
         ----------
-        raw : Tensor of shape (member, batch, n_outputs)
-            Overwritten by the gradient of the sum by itself.
         target, weight : Tensor
-            As for `forward`.
+            As for `Objective`.
         out : Tensor of shape (member, task)
             Receives the losses.
         weigh : callable
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         coefficient = coefficients(target, weight)
-        if len(self.groups) == 1:
-            self.groups[0].kind.weighted_losses(raw, target, coefficient, out)
+        if len(self._parts) == 1:
+            weighted_losses, columns, scratch = self._parts[0]
+            weighted_losses(columns, target, coefficient, out, scratch)
         else:
-            for group in self.groups:
+            for group, (weighted_losses, columns, scratch) in zip(self._groups, self._parts, strict=True):
                 own = coefficient if coefficient.ndim == 0 else coefficient[..., group.tasks]
-                columns, tasks = raw[..., group.columns], group.tasks
-                group.kind.weighted_losses(columns, target[..., tasks], own, out[..., tasks])
+                weighted_losses(columns, target[..., group.tasks], own, out[..., group.tasks], scratch)
         task_weights = weigh(out)
         if task_weights is not None:
-            raw.mul_(self._by_column(task_weights).unsqueeze(-2))
+            self._raw.mul_(self._by_column(task_weights).unsqueeze(-2))
 
     def _by_column(self, values: Tensor) -> Tensor:
         """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
-        return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self.groups], dim=-1)
+        return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self._groups], dim=-1)
 
 
 def coefficients(target: Tensor, weight: Tensor | None) -> Tensor:

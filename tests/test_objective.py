@@ -29,7 +29,7 @@ def gradient_of(objective, raw, target, weight, task_weights=None):
     """Return losses and gradient of the hand-written pass."""
     losses = raw.new_empty(len(raw), target.shape[-1])
     gradient = raw.clone()
-    objective.loss_and_gradient(gradient, target, weight, losses, lambda _: task_weights)
+    objective.bind(gradient)(target, weight, losses, lambda _: task_weights)
     return losses, gradient
 
 

@@ -10,7 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _aten = torch.ops.aten
-_threshold_backward = _aten.threshold_backward.grad_input
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Activation:
     forward_ : callable
         In place.
     backward_ : callable
-        ``backward_(grad, saved)`` overwrites `grad` by its product with the derivative.
+        ``backward_(grad, saved)`` overwrites `grad` by its product with the derivative, and may overwrite `saved`.
     saves_input : bool
         Whether `saved` is the input of the function; otherwise it is the output.
     gain : float
@@ -39,18 +38,15 @@ class Activation:
 
 
 def _relu_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    result: Tensor = _threshold_backward(grad, out, 0, grad_input=grad)
-    return result
+    return grad.mul_(out.sign_())  # takes less than half the time of torch's own threshold_backward
 
 
 def _tanh_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    result: Tensor = _aten.tanh_backward.grad_input(grad, out, grad_input=grad)
-    return result
+    return grad.addcmul_(grad, out.square_(), value=-1.0)
 
 
 def _logistic_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    result: Tensor = _aten.sigmoid_backward.grad_input(grad, out, grad_input=grad)
-    return result
+    return grad.mul_(out.addcmul_(out, out, value=-1.0))
 
 
 def _gelu_backward_(grad: Tensor, x: Tensor) -> Tensor:

@@ -59,7 +59,9 @@ class Task(ABC):
         """
         return raw.mean(0)
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
         """Write the weighted loss of each task to `out` and its gradient over `raw`: what a training step does.
 
         Built-in kinds do it in closed form.
@@ -74,6 +76,8 @@ class Task(ABC):
             What multiplies each label's loss.
         out : Tensor of shape (member, task)
             Receives the sums over the batch.
+        scratch : tuple of two Tensors of the shape of raw
+            Room to compute in.
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()

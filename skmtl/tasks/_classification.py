@@ -33,7 +33,9 @@ class Binary(Task):
         logit = raw.squeeze(-2)
         return F.softplus(logit) - target * logit
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
         loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
         torch.sum(loss.mul_(coefficient), -2, out=out)
         raw.sigmoid_().sub_(target).mul_(coefficient)
@@ -80,7 +82,9 @@ class Multiclass(Task):
         log_p = self._mask(raw).log_softmax(-2)
         return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
 
-    def weighted_losses(self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
         raw = raw.unflatten(-1, (self.width, self.n_tasks))
         index = _index(target, raw)
         log_p = self._mask(raw).log_softmax(-2)

@@ -20,7 +20,8 @@ class EpochLoss(PassthroughScoring):
         if not rows:
             return
         size = "train_batch_size" if self.on_train else "valid_batch_size"
-        loss = np.average([row[self.name] for row in rows], weights=[row[size] for row in rows])
+        sizes = np.array([row[size] for row in rows])
+        loss = np.array([row[self.name] for row in rows]) @ sizes / sizes.sum()
         is_best = self._is_best_score(loss)
         if is_best:
             self.best_score_ = loss

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback, EpochTimer, LRScheduler
 from torch import Tensor
 
 from skmtl._network import NetworkPass
+from skmtl._objective import LossPass
 from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import EpochLoss
@@ -85,7 +86,7 @@ class MultiTaskNet(NeuralNet):
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
         self.module_.to(self.device)
-        self._ways: dict[int, NetworkPass] = {}  # by where the batch lies
+        self._ways: dict[int, tuple[NetworkPass, LossPass]] = {}  # by where the batch lies
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
         for module in self.module_.modules():
@@ -294,21 +295,23 @@ class MultiTaskNet(NeuralNet):
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
         x, y, weight = batch
-        way = self._ways.get(id(x)) or self._bind(x)
+        way, loss_and_gradient = self._ways.get(id(x)) or self._bind(x)
         for operation in way.forward:
             operation()
         kept = way.raw.clone() if keep_raw else True
-        self.criterion_.loss_and_gradient(way.raw, y, weight, losses, self._weigh)
+        loss_and_gradient(y, weight, losses, self._weigh)
         for operation in way.backward:
             operation()
         if not isinstance(self.optimizer_, FlatOptimizer):
             self._add_penalty_gradient()
         return kept
 
-    def _bind(self, x: Tensor) -> NetworkPass:
-        """Return the way through the network for batches that lie in x, from now on known by it."""
-        way = self._ways[id(x)] = self.module_.bind(x)
-        return way
+    def _bind(self, x: Tensor) -> tuple[NetworkPass, LossPass]:
+        """Return the way through network and loss for batches that lie in x, from now on known by it."""
+        with torch.inference_mode(False):  # its buffers outlive the step that needs them first
+            way = self.module_.bind(x)
+            self._ways[id(x)] = way, self.criterion_.bind(way.raw)
+        return self._ways[id(x)]
 
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
         """Do `_step` and call skorch's hooks around its parts.
@@ -407,9 +410,9 @@ class MultiTaskNet(NeuralNet):
     def _penalty(self) -> np.ndarray:
         """Return lambda times the penalty of each member: (member,)."""
         data, strength = self._buffer.data.detach(), self.members.sharing_lambda
-        tied = self._tied if bool((strength > 0).any()) else []
-        terms = [centred_penalty(region.view(data)) * strength for region in tied]
-        return sum(terms, torch.zeros_like(strength)).cpu().numpy()
+        if not self._tied or not bool((strength > 0).any()):
+            return np.zeros(len(self.members))
+        return sum(centred_penalty(region.view(data)) * strength for region in self._tied).cpu().numpy()
 
     def _add_penalty_gradient(self) -> None:
         for region in self._tied:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -42,7 +42,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = decay.reshape(-1) if bool(decay.any()) else None  # (member,) or one for all
-        self._decaying: list[list[Tensor]] = []  # parameters and gradients that weight decay acts on
+        self._shrinking: list[Callable[[], object]] = []  # what weight decay does before a step
         super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
@@ -95,8 +95,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         pace = self.param_groups[0]["lr"], self.schedule
         if pace != self._pace:
             self._change_pace(*pace)
-        if self._decay is not None:
-            self._shrink(*self._decaying)
+        for operation in self._shrinking:
+            operation()
         self._update(self._p, self._g)
         if self.tied and pace[0] > 0:
             self._pull_together()
@@ -109,14 +109,16 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._pace = lr, schedule
         self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
-        if self._decay is not None:
-            factor, flat = self._decay_factor(), (self._p, self._g)
-            if bool((factor == factor[0]).all()):
-                self._decaying = [[values[: self.buffer.n_weights]] for values in flat]
-                self._by_weight = [factor[:1]]
-            else:
-                self._decaying = [[region.view(values) for region in self.buffer.weights] for values in flat]
-                self._by_weight = [factor.view(-1, *[1] * (weight.ndim - 1)) for weight in self._decaying[0]]
+        self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
+
+    def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield parameters and gradients that weight decay acts on, and what to multiply with: all at once if alike."""
+        factor, n = self._decay_factor(), self.buffer.n_weights
+        if bool((factor == factor[0]).all()):
+            yield self._p[:n], self._g[:n], factor[:1]
+            return
+        for region in self.buffer.weights:
+            yield region.view(self._p), region.view(self._g), factor.view(-1, *[1] * (len(region.shape) - 1))
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
@@ -127,9 +129,9 @@ class FlatOptimizer(torch.optim.Optimizer):
             self._metric(k, out=metric)
             proximal_step_(theta, metric, strength, push, common, scratch)
 
-    def _shrink(self, p: list[Tensor], g: list[Tensor]) -> None:
-        """Apply weight decay to weights and their gradients: as an L2 penalty unless a subclass says otherwise."""
-        torch._foreach_addcmul_(g, p, self._by_weight)
+    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Callable[[], object]:
+        """Return what applies weight decay in a step: as an L2 penalty unless a subclass says otherwise."""
+        return partial(g.addcmul_, p, factor)
 
     def _decay_factor(self) -> Tensor:
         """Return what `_shrink` multiplies with, (member,) or one for all."""
@@ -250,8 +252,8 @@ class AdamW(Adam):
     def _decay_factor(self) -> Tensor:
         return 1.0 - self._decay * self._lr
 
-    def _shrink(self, p: list[Tensor], g: list[Tensor]) -> None:
-        torch._foreach_mul_(p, self._by_weight)
+    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Callable[[], object]:
+        return partial(p.mul_, factor)
 
 
 class SGD(FlatOptimizer):
