@@ -227,6 +227,9 @@ class MultiTaskNet(NeuralNet):
             if hasattr(module, "release"):
                 module.release()
 
+    def __getstate__(self):
+        return {**super().__getstate__(), "_ways": {}, "_iterators": []}
+
     def fit(self, X, y=None, **fit_params):
         """Initialise and train."""
         return self.initialize().partial_fit(X, y, **fit_params)

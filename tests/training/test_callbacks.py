@@ -1,5 +1,7 @@
 """skorch's callbacks do their work around our training step."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -271,3 +273,21 @@ def test_a_callback_may_fit_another_estimator():
     X, y = make_table("regression")
     model = make_estimator(sharing=_DrawsInTraining(), callbacks=[_FitsAnother()], max_epochs=2).fit(X, y)
     assert model.n_iter_ == 2
+
+
+@every_strategy
+def test_a_net_pickled_by_a_callback_predicts(sharing, tmp_path):
+    checkpoint = Checkpoint(
+        monitor=None,
+        dirname=tmp_path,
+        f_params=None,
+        f_optimizer=None,
+        f_criterion=None,
+        f_history=None,
+        f_pickle="net.pkl",
+    )
+    X, _ = make_table("regression")
+    model = fit([checkpoint], sharing)
+    with (tmp_path / "net.pkl").open("rb") as file:
+        net = pickle.load(file)
+    np.testing.assert_array_equal(net.predict(X), model.net_.predict(X))
