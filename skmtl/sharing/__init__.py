@@ -10,7 +10,8 @@
 `TrunkShape`           what it is told
 `StackedModule`        a building block whose parameters are stacked over members and tasks
 `DenseStack`           dense layers of such a stack
-`Pass`, `AutogradPass` a training step's way through a module
+`Pass`                 a training step's way through a module and back: lists of operations
+`AutogradPass`         the same by autograd
 `submodule`            a submodule that is found at once
 =====================  ====================================================================
 """
