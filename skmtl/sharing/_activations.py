@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _aten = torch.ops.aten
+_threshold_backward = _aten.threshold_backward.grad_input
+SMALL = 2**13
+"""Numbers: up to so many, two quick calls take less time than one of an operator that torch looks up by its schema."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,9 @@ def _same_backward_(grad: Tensor, out: Tensor) -> Tensor:
 
 
 def _relu_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    return grad.mul_(out.sign_())  # takes less than half the time of torch's own threshold_backward
+    if grad.numel() > SMALL:
+        return cast(Tensor, _threshold_backward(grad, out, 0, grad_input=grad))
+    return grad.mul_(out.sign_())
 
 
 def _tanh_backward_(grad: Tensor, out: Tensor) -> Tensor:

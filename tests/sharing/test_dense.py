@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from skmtl.sharing import ACTIVATIONS, DenseStack
+from skmtl.sharing._activations import SMALL
 
 STACKS = {"members": (2,), "towers": (2, 3)}
 
@@ -61,6 +62,14 @@ def test_backward_equals_autograd(activation, linear_output, stack_shape, sizes)
     torch.testing.assert_close(grad_x, expected_x, rtol=1e-10, atol=1e-12)
     for ours, theirs in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [SMALL - 1, SMALL, SMALL + 1])
+def test_derivative_of_relu_in_small_and_large(n):
+    z, gradient = draw(n), draw(n, seed=2)
+    z[0] = 0.0
+    expected = torch.where(z > 0, gradient, 0.0)
+    assert torch.equal(ACTIVATIONS["relu"].backward_(gradient, z.relu_()), expected)
 
 
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"relu"}))
