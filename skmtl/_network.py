@@ -134,7 +134,7 @@ class NetworkPass:
     Attributes
     ----------
     x : Tensor
-        Where the batch lies.
+        Where the batch lies; held, so that no other tensor takes its place and identity.
     forward, backward : list of callable
         Compute `raw` from `x`; set the gradient of every parameter from what then lies in `raw`.
     raw : Tensor of shape (member, batch, n_outputs)
@@ -300,7 +300,7 @@ class TaskHeadsPass(Pass):
         super().__init__()
         self._heads, self._dense = heads, heads.stack.bind(features)
         self.out = heads._to_columns(self._dense.out)
-        self.forward = self._dense.forward
+        self.forward = [*self._dense.forward]
         if not is_view(self.out, self._dense.out):
             self.forward += [partial(c.copy_, o) for c, o in self._pairs(self.out, self._dense.out)]
 
