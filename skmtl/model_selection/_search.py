@@ -138,7 +138,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 8, takes no more than the cache: 32 MiB.
+        bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
 
     Attributes
     ----------
@@ -266,7 +266,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 8, takes no more than the cache: 32 MiB.
+        bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
 
     Attributes
     ----------

@@ -24,7 +24,7 @@ OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class
 CHUNK = 64
 """Largest number of members of a stack."""
 
-CACHE = 2**25
+CACHE = 2**24
 """Bytes that a stack of more than `FEW` members may take: those that leave the processor's cache train no faster."""
 
 FEW = 8
@@ -186,6 +186,7 @@ class Stack:
     """
 
     def __init__(self, members: Sequence[tuple[BaseMultiTask, _Reading]]) -> None:
+        members = sorted(members, key=lambda member: member[0].lr)  # those of one step size are updated at once
         self.estimators = [estimator for estimator, _ in members]
         self.readings = [reading for _, reading in members]
         distinct = list({id(reading): reading for reading in self.readings}.values())

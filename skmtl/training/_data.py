@@ -176,7 +176,8 @@ class _Draw:
         """Return the batch of these rows: (batch,) or (member, batch)."""
         room, batch = self._room(rows.shape)
         if rows.ndim == 2:
-            rows = pad(rows, (0, -rows.shape[1] % ALIGNED_ROWS)).flatten()
+            missing = -rows.shape[1] % ALIGNED_ROWS
+            rows = (pad(rows, (0, missing)) if missing else rows).flatten()
         for table, out in zip(self.tables, room, strict=True):
             torch.index_select(table, 0, rows, out=out)
         return batch

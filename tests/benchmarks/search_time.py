@@ -150,7 +150,7 @@ def core_rows(X: np.ndarray, y: np.ndarray, rounds: int = 3) -> list[tuple]:
 def large_rows() -> list[tuple]:
     """Return the row of a search on many rows, where arithmetic outweighs overhead."""
     X, y = job(10 * N, D, TASKS)
-    options, epochs = {"cv": FOLDS, "refit": False}, 2
+    options, epochs = {"cv": FOLDS, "refit": False}, 5
     model = ours().set_params(batch_size=256, max_epochs=epochs)
     stacked = StackedGridSearchCV(model, grid("lr", "weight_decay"), **options)
     alone = GridSearchCV(theirs(256, epochs), grid("learning_rate_init", "alpha"), **options)
