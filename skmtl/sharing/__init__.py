@@ -22,7 +22,7 @@ from skmtl.sharing._base import Sharing, SharingModule, StackedModule, TrunkShap
 from skmtl.sharing._dense import DensePass, DenseStack
 from skmtl.sharing._hard import HardSharing
 from skmtl.sharing._independent import IndependentSharing
-from skmtl.sharing._passes import ALIGNMENT, AutogradPass, Pass, aligned, is_view, padded
+from skmtl.sharing._passes import ALIGNMENT, AutogradPass, Operation, Pass, aligned, is_view, padded
 from skmtl.sharing._penalty import centred_penalty, penalty_gradient, proximal_step_
 from skmtl.sharing._soft import SoftSharing
 
@@ -43,6 +43,7 @@ __all__ = [
     "DenseStack",
     "HardSharing",
     "IndependentSharing",
+    "Operation",
     "Pass",
     "Sharing",
     "SharingModule",

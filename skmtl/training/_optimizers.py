@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from skmtl.sharing import proximal_step_
+from skmtl.sharing import Operation, proximal_step_
 from skmtl.training._buffer import FlatBuffer, Region
 
 
@@ -42,7 +42,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = decay.reshape(-1) if bool(decay.any()) else None  # (member,) or one for all
-        self._shrinking: list[Callable[[], object]] = []  # what weight decay does before a step
+        self._shrinking: list[Operation] = []  # what weight decay does before a step
         super().__init__([buffer.data], {"lr": lr})
 
     def tie(self, regions: list[Region], sharing_lambda: Tensor) -> None:
@@ -129,7 +129,7 @@ class FlatOptimizer(torch.optim.Optimizer):
             self._metric(k, out=metric)
             proximal_step_(theta, metric, strength, push, common, scratch)
 
-    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Callable[[], object]:
+    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Operation:
         """Return what applies weight decay in a step: as an L2 penalty unless a subclass says otherwise."""
         return partial(g.addcmul_, p, factor)
 
@@ -179,7 +179,7 @@ class Adam(FlatOptimizer):
         }
         self._n_steps: int | None = 0
         self._eps = self._p.new_full((), self.eps)
-        self._calls: list[Callable[[], None]] = []  # of the fused kernel
+        self._calls: list[Operation] = []  # of the fused kernel
 
     def load_state_dict(self, state_dict):
         """Load moments and step count."""
@@ -252,7 +252,7 @@ class AdamW(Adam):
     def _decay_factor(self) -> Tensor:
         return 1.0 - self._decay * self._lr
 
-    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Callable[[], object]:
+    def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Operation:
         return partial(p.mul_, factor)
 
 
