@@ -94,8 +94,13 @@ class _OwnFunction:
         return self.function(y, prediction, sample_weight=weight)
 
 
+def _mean(values, weight):
+    """Return what `np.average` does, which takes twice as long to see that there are no weights."""
+    return values.mean() if weight is None else np.average(values, weights=weight)
+
+
 def _accuracy(y, predicted, weight):
-    return np.average(y == predicted, weights=weight)
+    return _mean(y == predicted, weight)
 
 
 def _balanced_accuracy(y, predicted, weight):
@@ -137,7 +142,7 @@ def _r2(y, predicted, weight):
     """Return scikit-learn's R²; its own function takes a millisecond to check what has been checked before."""
     if len(y) < 2:
         return np.nan
-    residual, total = _mse(y, predicted, weight), _mse(y, np.average(y, weights=weight), weight)
+    residual, total = _mse(y, predicted, weight), _mse(y, _mean(y, weight), weight)
     if total == 0:  # a constant target
         return 1.0 if residual == 0 else 0.0
     return 1.0 - residual / total
@@ -148,11 +153,11 @@ def _explained_variance(y, predicted, weight):
 
 
 def _mae(y, predicted, weight):
-    return np.average(np.abs(y - predicted), weights=weight)
+    return _mean(np.abs(y - predicted), weight)
 
 
 def _mse(y, predicted, weight):
-    return np.average((y - predicted) ** 2, weights=weight)
+    return _mean((y - predicted) ** 2, weight)
 
 
 def _rmse(y, predicted, weight):
@@ -160,7 +165,7 @@ def _rmse(y, predicted, weight):
 
 
 def _rrmse(y, predicted, weight):
-    mean = np.full(len(y), np.average(y, weights=weight))
+    mean = np.full(len(y), _mean(y, weight))
     variance = _mse(y, mean, weight)
     return np.sqrt(_mse(y, predicted, weight) / variance) if variance > 0 else np.nan
 
