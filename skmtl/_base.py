@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
-from skmtl._table import TargetTable
+from skmtl._table import TargetTable, check_distinct
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
@@ -239,7 +239,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     # ---- data ---------------------------------------------------------------------------------------------------
 
     def _learn_names(self, table: TargetTable) -> None:
-        self.task_names_ = table.task_names()
+        self.task_names_ = check_distinct(table.task_names())
         self.n_tasks_ = table.n_columns
         self._target_ndim, self._target_dtype = table.ndim, table.dtype
 

@@ -13,7 +13,7 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["TargetTable", "observed_in", "read_targets"]
+__all__ = ["TargetTable", "check_distinct", "observed_in", "read_targets"]
 
 
 @dataclass(frozen=True)
@@ -105,6 +105,14 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     if any(column.dtype.kind == "c" for column in columns):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
     return TargetTable(columns, np.stack(observed, axis=1), names, ndim, dtype)
+
+
+def check_distinct(names: list[str]) -> list[str]:
+    """Return the task names if they all differ."""
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise ValueError(f"Task names must differ. Found more than once: {', '.join(map(repr, twice))}.")
+    return names
 
 
 def _is_frame(y) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import ArrayLike
 from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length, validate_data
 
 from skmtl._table import TargetTable, read_targets
+
+_BAD_VALUES = re.compile("Input X contains|could not convert")  # in the messages of scikit-learn and numpy
 
 
 def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
@@ -18,7 +21,7 @@ def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
     try:
         return validate_data(estimator, X, dtype=dtype, reset=reset)
     except ValueError as error:
-        column = _first_bad_column(X) if "Input X contains" in str(error) else None
+        column = _first_bad_column(X) if _BAD_VALUES.search(str(error)) else None
         if column is None:
             raise
         raise ValueError(f"Column {column!r} of X must hold finite numbers. {error}") from None
@@ -38,13 +41,18 @@ def _is_plain(estimator, X, dtype) -> bool:
 
 
 def _first_bad_column(X):
-    """Return the name or number of the first column with NaN or infinity; None if X is no table of numbers."""
-    try:
-        finite = np.isfinite(np.asarray(X, dtype=np.float64)).all(axis=0)
-    except (TypeError, ValueError):
+    """Return the name or number of the first column with NaN, infinity or what is no number; None if X has none."""
+    table = np.asarray(X)
+    if table.ndim != 2:
         return None
-    names = list(getattr(X, "columns", range(finite.size)))
-    return None if finite.all() else names[int(np.argmin(finite))]
+    for name, column in zip(getattr(X, "columns", range(table.shape[1])), table.T, strict=True):
+        try:
+            is_fine = np.isfinite(column.astype(np.float64)).all()
+        except (TypeError, ValueError):
+            return name
+        if not is_fine:
+            return name
+    return None
 
 
 def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y", may_lack_tasks: bool = False) -> TargetTable:
@@ -69,12 +77,11 @@ def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: 
     if sample_weight is None:
         return None if table.observed.all() else table.observed.astype(np.float64)
     weight = np.asarray(sample_weight)
+    if weight.ndim and weight.shape not in (table.observed.shape[:1], table.observed.shape):
+        raise ValueError(
+            f"sample_weight must have shape {table.observed.shape[:1]} or {table.observed.shape}. Found {weight.shape}."
+        )
     if weight.ndim > 1:
-        if weight.shape != table.observed.shape:
-            raise ValueError(
-                f"sample_weight must have shape {table.observed.shape[:1]} or {table.observed.shape}. "
-                f"Found {weight.shape}."
-            )
         weight = check_array(weight, dtype=np.float64, input_name="sample_weight")
         if (weight < 0).any():
             raise ValueError("Negative values in data passed to `sample_weight`.")

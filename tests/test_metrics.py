@@ -448,3 +448,9 @@ def test_unknown_class_in_the_scored_rows():
     model = DummyClassifier(strategy="prior").fit(np.zeros((4, 1)), ["a", "a", "b", "b"])
     scores = make_task_scorer("accuracy")(model, np.zeros((2, 1)), ["a", "new"])
     assert scores["0"] == 0.5
+
+
+def test_probabilities_that_an_estimator_does_not_predict():
+    model = DummyRegressor().fit(np.zeros((4, 1)), [0.0, 1.0, 0.0, 1.0])
+    with pytest.raises(TypeError, match="needs class probabilities, which DummyRegressor does not predict"):
+        make_task_scorer("roc_auc")(model, np.zeros((4, 1)), [0.0, 1.0, 0.0, 1.0])

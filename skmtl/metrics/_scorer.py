@@ -238,6 +238,11 @@ def _ask(estimator, X, reads: set[str], n_tasks: int) -> dict[bool, list]:
     if reads - {"probabilities"}:
         outputs[False] = label_columns(estimator.predict(X), n_tasks)
     if "probabilities" in reads:
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(
+                f"The metric needs class probabilities, which {type(estimator).__name__} does not predict. Score a "
+                f"classifier, or choose a metric of labels or numbers."
+            )
         outputs[True] = per_task(estimator.predict_proba(X), n_tasks, "predict_proba")
     return outputs
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmtl._table import TargetTable, observed_in, read_targets
+from skmtl._table import TargetTable, check_distinct, observed_in, read_targets
 from skmtl.metrics._named import TaskMetric, find_metric
 
 __all__ = [
@@ -205,9 +205,7 @@ def check_names(names: list[str], table: TargetTable) -> list[str]:
     """Return the task names if they fit the table, one each, all different, in its order."""
     if len(names) != table.n_columns:
         raise ValueError(f"y must have one column per task: {len(names)}. Found {table.n_columns}.")
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"Task names must differ. Found more than once: {', '.join(map(repr, twice))}.")
+    check_distinct(names)
     if table.names and table.names != names and set(table.names) == set(names):
         raise ValueError(f"The columns of y must be in the order of the tasks: {names}. Found {table.names}.")
     return names

@@ -90,6 +90,7 @@ class Evaluation:
         _warn_or_raise_about_fit_failures(finished, self.search.error_score)
         if callable(self.search.scoring):
             _insert_error_scores(finished, self.search.error_score)
+        self._tell_undefined(jobs, results)
         places = [(c, s) for c in candidates for s in range(len(self.splits))]
         if self.interrupted:
             self._tell_interrupted(len(finished), len(places))
@@ -200,6 +201,18 @@ class Evaluation:
         for reason, which in alone.items():
             print(f"Trained alone: candidates {', '.join(map(str, sorted(which)))} ({reason})")  # noqa: T201
 
+    @staticmethod
+    def _tell_undefined(jobs: list[Job], results: Results) -> None:
+        """Name a candidate whose scorer gave NaN; of those that could not be fitted that is told already."""
+        parameters = {(fit.candidate, fit.split): fit.parameters for job in jobs for fit in job.fits}
+        places = [p for p, result in sorted(results.items()) if result["fit_error"] is None and _has_no_score(result)]
+        if places:
+            warnings.warn(
+                f"The score of {len(places)} of {len(results)} fits is NaN. The first of them: candidate "
+                f"{parameters[places[0]]}, split {places[0][1]}.",
+                stacklevel=5,
+            )
+
     # ---- Ctrl-C -------------------------------------------------------------------------------------------------
 
     def _not_reached(self, place: tuple[int, int], finished: list[dict]) -> dict:
@@ -221,3 +234,8 @@ class Evaluation:
             f"others are NaN; nothing was chosen or refitted.",
             stacklevel=4,
         )
+
+
+def _has_no_score(result: dict) -> bool:
+    scores = result["test_scores"]
+    return bool(np.isnan(list(scores.values()) if isinstance(scores, dict) else scores).all())

@@ -10,16 +10,26 @@ from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _check_method_params, _num_samples
 
+from skmtl._table import read_targets
 from skmtl.model_selection._splitter import MultiTaskKFold
 
-__all__ = ["as_splitter", "fit_rows"]
+__all__ = ["as_splitter", "fit_rows", "search_splitter"]
 
 
 def as_splitter(cv, seed: int = 0):
     """Return a splitter: seeded `MultiTaskKFold` for None and whole numbers, else what scikit-learn makes of `cv`."""
-    if cv is None or (isinstance(cv, numbers.Integral) and not isinstance(cv, bool)):
-        return MultiTaskKFold(5 if cv is None else cv, random_state=seed)
-    return check_cv(cv)
+    return MultiTaskKFold(5 if cv is None else cv, random_state=seed) if _is_number(cv) else check_cv(cv)
+
+
+def search_splitter(cv, y, classifier: bool):
+    """Return what scikit-learn makes of `cv`; where it would refuse a classifier's missing labels, `as_splitter`'s."""
+    if classifier and y is not None and _is_number(cv) and not read_targets(y).observed.all():
+        return as_splitter(cv)
+    return check_cv(cv, y, classifier=classifier)
+
+
+def _is_number(cv) -> bool:
+    return cv is None or (isinstance(cv, numbers.Integral) and not isinstance(cv, bool))
 
 
 def fit_rows(estimator, X, y, rows: np.ndarray, params: dict):

@@ -49,7 +49,8 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
     refit : bool or str, default=True
         Fit the best candidate on all rows; by which score, where there are several.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
+        `MultiTaskKFold`.
     verbose : int, default=0
         1 or more prints each rung and what is trained alone and why, and shows a bar over fits.
     random_state : int, RandomState or None, default=None

@@ -300,6 +300,8 @@ class _Scoring:
         if fit.error is not None:
             is_dict = isinstance(scorers, _MultimetricScorer)
             return dict.fromkeys(scorers._scorers, error_score) if is_dict else error_score, 0.0
+        naming = _NamingScorers if isinstance(scorers, _MultimetricScorer) else _NamingScorer
+        scorers = naming(scorers, f"Candidate: {fit.parameters}, split {fit.split}")
         shared = self._rows(fit, rows, train) if self._shares else None
         start = time.perf_counter()
         if shared is not None:
@@ -334,6 +336,35 @@ class _SharedRows:
     X: object
     y: object
     seconds: float
+
+
+class _NamingScorer:
+    """A scorer whose failures say whose score it was."""
+
+    def __init__(self, scorer, whose: str) -> None:
+        self._scorer, self._whose = scorer, whose
+
+    def __repr__(self) -> str:
+        return repr(self._scorer)
+
+    def __call__(self, *args, **kwargs):
+        try:
+            return self._scorer(*args, **kwargs)
+        except Exception as error:
+            error.add_note(self._whose)
+            raise
+
+
+class _NamingScorers(_MultimetricScorer):
+    """The same for scikit-learn's scorer of several metrics, which gives a text for each one that fails."""
+
+    def __init__(self, scorer: _MultimetricScorer, whose: str) -> None:
+        super().__init__(scorers=scorer._scorers, raise_exc=scorer._raise_exc)
+        self._whose = whose
+
+    def __call__(self, estimator, *args, **kwargs):
+        scores = _NamingScorer(super().__call__, self._whose)(estimator, *args, **kwargs)
+        return {name: f"{score}{self._whose}" if isinstance(score, str) else score for name, score in scores.items()}
 
 
 def _asks_last_step(scorer) -> bool:

@@ -13,12 +13,15 @@ from numbers import Real
 import numpy as np
 from sklearn.base import _fit_context, clone, is_classifier
 from sklearn.metrics._scorer import _MultimetricScorer
-from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV, check_cv
+from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 from sklearn.model_selection._validation import _check_method_params
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 
+from skmtl._table import read_targets
+from skmtl.metrics import TaskScorer
 from skmtl.model_selection._evaluation import Evaluation
+from skmtl.model_selection._folds import search_splitter
 
 _MAX_BYTES = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None]}
 
@@ -56,8 +59,9 @@ class _StackedSearch:
         """
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
+        self._check_refit(y)
         routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        cv = search_splitter(self.cv, y, is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
         candidates = list(self._candidates())
         if not candidates or not splits:
@@ -72,6 +76,17 @@ class _StackedSearch:
             self._choose(refit_metric, out[0]["test_scores"])
             self._refit(X, y, routed.estimator.fit)
         return self
+
+    def _check_refit(self, y) -> None:
+        """Refuse, before all the training, a `refit` that chooses none of a task scorer's scores."""
+        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit):
+            return
+        names = ["average", *read_targets(y).task_names()]
+        if self.refit not in names:
+            raise ValueError(
+                f"{self.scoring!r} gives one score per task and their average. refit must be the one that chooses, a "
+                f"function, or False. Found refit={self.refit!r}. Choose from {names}."
+            )
 
     def _evaluate(self, evaluation: Evaluation, candidates: list[dict]) -> tuple[list[dict], list[dict], dict | None]:
         """Return the parameters and results of all fits, and further columns of ``cv_results_``."""
@@ -126,7 +141,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
         index of the best from ``cv_results_``.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
+        `MultiTaskKFold`.
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
     pre_dispatch : int or str, default="2*n_jobs"
@@ -252,7 +268,8 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
         index of the best from ``cv_results_``.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. A classifier with missing labels needs `MultiTaskKFold`.
+        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
+        `MultiTaskKFold`.
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
     pre_dispatch : int or str, default="2*n_jobs"

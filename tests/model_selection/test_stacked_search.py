@@ -25,7 +25,7 @@ from skorch.callbacks import Callback
 
 from skmtl import MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import StackedGridSearchCV, StackedRandomizedSearchCV, _jobs
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV, _jobs
 from skmtl.sharing import STRATEGIES
 from tests._cases import make_estimator, make_table
 
@@ -33,7 +33,7 @@ FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-3, 1e-2], "weight_decay": [0.0, 0.1]}
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
-some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
+some_scores_are_nan = pytest.mark.filterwarnings("ignore:(One or more of the|The score of .* is NaN):UserWarning")
 
 
 def assert_same_results(stacked, plain):
@@ -367,20 +367,66 @@ def test_what_a_stack_refuses_as_a_whole_is_told_of_each_candidate():
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
 
 
-@some_scores_are_nan
-def test_a_scorer_that_fails():
-    def fails_for_small_lr(estimator, X, y):
-        if estimator.lr < 2e-3:
-            raise RuntimeError("no score today")
-        return 1.0
+def _fails_for_small_lr(estimator, X, y):
+    if estimator.lr < 2e-3:
+        raise RuntimeError("no score today")
+    return 1.0
 
+
+@some_scores_are_nan
+@pytest.mark.parametrize("scoring", [_fails_for_small_lr, {"score": _fails_for_small_lr}])
+def test_a_scorer_that_fails(scoring):
     X, y = make_table("regression")
-    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS, scoring=fails_for_small_lr)
-    with pytest.warns(UserWarning, match="no score today"):
+    options = {"cv": FOLDS, "scoring": scoring, "refit": "score"}
+    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, **options)
+    with pytest.warns(UserWarning, match=r"(?s)no score today.*Candidate: {'lr': 0.001}, split \d"):
         search.fit(X, y)
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [np.nan, 1.0])
-    with pytest.raises(RuntimeError, match="no score today"):
+    with pytest.raises(RuntimeError, match="no score today") as raised:
         search.set_params(error_score="raise").fit(X, y)
+    assert raised.value.__notes__ == ["Candidate: {'lr': 0.001}, split 0"]
+
+
+def _is_nan_for_small_lr(estimator, X, y):
+    return np.nan if estimator.lr < 2e-3 else 1.0
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
+def test_a_scorer_that_gives_nan():
+    X, y = make_table("regression")
+    grid = {"lr": [1e-2, 1e-3]}
+    search = StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, scoring=_is_nan_for_small_lr, refit=False)
+    with pytest.warns(UserWarning, match=r"The score of 3 of 6 fits is NaN.*{'lr': 0.001}, split 0"):
+        search.fit(X, y)
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [1.0, np.nan])
+
+
+def test_a_scorer_of_what_is_no_number():
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, scoring=lambda estimator, X, y: "good")
+    with pytest.raises(ValueError, match=r"scoring must return a number.*scorer=<function .*lambda"):
+        search.fit(X, y)
+
+
+@pytest.mark.parametrize("refit", [True, "avg"])
+def test_which_of_the_tasks_scores_chooses_is_asked_before_training(refit):
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), GRID, scoring=make_task_scorer("r2"), refit=refit)
+    with count_stacks() as sizes, pytest.raises(ValueError, match=rf"(?s)Found refit={refit!r}.*'average', '0', '1'"):
+        search.fit(X, y)
+    assert sizes == []
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+def test_folds_of_a_classifier_whose_labels_are_missing(cv):
+    X, y = make_table("multiclass", n_samples=90)
+    frame = pd.DataFrame(y).astype(object).map(lambda label: None if np.isnan(label) else "abcdef"[int(label)])
+    assert np.isnan(y).any()
+    model = make_estimator("multiclass")
+    for targets in (y, frame):
+        stacked = StackedGridSearchCV(model, GRID, cv=cv).fit(X, targets)
+        plain = GridSearchCV(model, GRID, cv=MultiTaskKFold(cv or 5, random_state=0)).fit(X, targets)
+        assert_same_results(stacked, plain)
 
 
 @pytest.mark.parametrize(
