@@ -66,7 +66,7 @@ for task, score in make_task_scorer("roc_auc")(who, persons_test, labels_test).i
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.4), layout="constrained")
 for t, task in enumerate(y_test):
-    label = f"{task.replace('_', ' ')} (R² = {explained[task]:.2f})"
+    label = f"{task.replace('_', ' ')} (R² = {explained[task]:.3f})"
     left.scatter(y_test[task], predicted[:, t], s=12, alpha=0.7, label=label)
 left.axline((25, 25), slope=1, color="black", lw=0.8)
 left.set(xlabel="load in the data", ylabel="predicted load", title="Energy: two loads of held-out buildings")

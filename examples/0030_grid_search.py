@@ -61,7 +61,8 @@ for number, candidate in enumerate(results["params"]):
 # The figure
 # ----------
 # With a weak penalty soft sharing is the same as independent towers; with a very strong one all towers are one, and the
-# tasks differ by their heads only. How far to go from one end to the other is what the search finds.
+# tasks differ by their heads only. Hard sharing is that network, too, but its heads start from random weights and these
+# from equal ones, which counts where labels are as few as here. How far to go is what the search finds.
 
 figure, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
 is_soft = results["param_sharing"] == "soft"
@@ -70,7 +71,7 @@ for strategy, colour in [("attention", "tab:green"), ("hard", "tab:orange"), ("i
     (level,) = results["mean_test_average"][results["param_sharing"] == strategy]
     ax.axhline(level, color=colour, ls="--", label=strategy)
 best = LAMBDAS[results["mean_test_average"][is_soft].argmax()]
-ax.set_title(f"Soft sharing is best at λ = {best:g}; the best of all is {search.best_params_['sharing']}")
+ax.set_title(f"Soft sharing reaches its best at λ = {best:g}; the best of all is {search.best_params_['sharing']}")
 ax.set(xlabel="sharing_lambda (λ)", ylabel="R² on held-out rows, mean of 12 tasks")
 ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 

@@ -107,7 +107,10 @@ ax.plot(gains.T, places, ".", color="0.6")
 ax.plot(gains.mean(axis=0), places, "D", color="tab:blue")
 ax.axvline(0.0, color="black", lw=0.8)
 ax.set_yticks(places, names[1:])
-ax.set(xlabel="gain of R² over independent towers (dots: folds)", title=f"Best of all: {names[search.best_index_]}")
+ax.set(
+    xlabel="gain of R² over independent towers (dots: folds, diamonds: their mean)",
+    title=f"Best of all: {names[search.best_index_]}",
+)
 
 path = Path("figures", "0040_own_sharing_strategy.png")
 path.parent.mkdir(exist_ok=True)

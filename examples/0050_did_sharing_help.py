@@ -55,8 +55,8 @@ print(f"\n{energy}")
 # The networks are compared with each other only. That a task gained does not mean that no other model is better.
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), width_ratios=[3, 2], layout="constrained")
-synthetic.plot(left).legend(loc="lower right")
-left.set_title("Synthetic, attention sharing:\nrelated tasks gain, the others lose; few for certain")
+synthetic.plot(left).legend(loc="upper left")
+left.set_title("Synthetic, attention sharing:\nrelated tasks gain on average, the others lose")
 energy.plot(right)
 right.set_title("Energy, hard sharing:\nsmall differences, known well")
 right.set_ylim(-1, 2.6)

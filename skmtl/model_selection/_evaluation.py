@@ -11,6 +11,7 @@ import time
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 import joblib
 import numpy as np
@@ -22,6 +23,7 @@ from skmtl._base import BaseMultiTask
 from skmtl.model_selection._jobs import (
     Fit,
     Job,
+    Prepared,
     Protocol,
     Results,
     Watch,
@@ -37,6 +39,9 @@ from skmtl.training import threads_for
 __all__ = ["Evaluation"]
 
 NOT_REACHED = "The search was interrupted before this fit."
+
+TABLES = 2**27
+"""Bytes that the training rows of a job may take, unless those of one fold take more; its stack copies them once."""
 
 
 class Evaluation:
@@ -102,19 +107,24 @@ class Evaluation:
         watch = Watch()
         try:
             with threads_for(0):  # one torch thread for each of the Python threads
-                rows = self._prepare(jobs)
-                data = [(self.X, self.y, self.protocol, watch, *(rows[key] for key in job.prepared)) for job in jobs]
-                parallel = self._parallel(goes_on=any(job.course for job in jobs))
-                parts = parallel(delayed(do_job)(job, *own) for job, own in zip(jobs, data, strict=True))
-                for part in self._shown(parts, sum(len(job.fits) for job in jobs)):
+                for part in self._shown(self._parts(jobs, watch), sum(len(job.fits) for job in jobs)):
                     results.update(part)
-        except KeyboardInterrupt:
-            self.interrupted = watch.interrupted = True
+        except BaseException as error:
+            watch.interrupted = True
             while watch.running:  # threads cannot be stopped, and must not outlive the search
                 time.sleep(0.01)
-            if not results:
+            if not isinstance(error, KeyboardInterrupt) or not results:
                 raise
+            self.interrupted = True
         return results
+
+    def _parts(self, jobs: list[Job], watch: Watch) -> Iterator[Results]:
+        """Yield the results of each job, as they come."""
+        for wave, rows in self._waves(jobs):
+            data = [(self.X, self.y, self.protocol, watch, *(rows[key] for key in job.prepared)) for job in wave]
+            parallel = self._parallel(goes_on=any(job.course for job in wave))
+            yield from parallel(delayed(do_job)(job, *own) for job, own in zip(wave, data, strict=True))
+            del rows, data  # before the next are made
 
     def _parallel(self, goes_on: bool = False) -> Parallel:
         how = {"n_jobs": self.search.n_jobs, **({"require": "sharedmem"} if goes_on else {"prefer": "threads"})}
@@ -123,22 +133,29 @@ class Evaluation:
         except ValueError:  # some engines give their results only when all are there
             return Parallel(**how)
 
-    def _prepare(self, jobs: list[Job]) -> dict[tuple, object]:
-        """Fit the preprocessing of the stacks, once for each split and each combination of its own parameters.
+    def _waves(self, jobs: list[Job]) -> Iterator[tuple[list[Job], dict[tuple, object]]]:
+        """Yield some jobs at a time, and what their preprocessing makes of the rows.
 
-        Returns the rows that it gives.
+        That is fitted once for each split and each combination of its own parameters. Its rows are held as long as
+        jobs need them, and where they are large only few at once.
         """
-        first: dict[tuple, Fit] = {}
-        for job in jobs:
-            for fit in job.fits:
-                if job.alone is None and isinstance(fit.estimator, Pipeline) and len(fit.estimator.steps) > 1:
-                    first.setdefault((fit.split, fit.preprocessing), fit)
-        tasks = (delayed(prepare)(key, fit, self.X, self.y, self.splits[key[0]][0]) for key, fit in first.items())
-        done = {key: (prepared, X) for key, prepared, X in (self._parallel()(tasks) if first else ())}
-        for job in jobs:
-            keys = {(fit.split, fit.preprocessing) for fit in job.fits}
-            job.prepared = {key: done[key][0] for key in keys if key in done}
-        return {key: X for key, (_, X) in done.items()}
+        done: dict[tuple, tuple[Prepared | None, object]] = {}
+        needed = [_preprocessing(job) for job in jobs]
+        first = 0
+        for k, fits in enumerate(needed):
+            new = [
+                delayed(prepare)(key, fit, self.X, self.y, self.splits[key[0]][0])
+                for key, fit in fits.items()
+                if key not in done
+            ]
+            done.update((key, (prepared, X)) for key, prepared, X in (self._parallel()(new) if new else ()))
+            jobs[k].prepared = {key: done[key][0] for key in fits}
+            is_full = bytes_of(self.X) * len(done) >= TABLES and k + 1 - first >= self._n_workers()
+            if is_full or k == len(jobs) - 1:
+                yield jobs[first : k + 1], {key: X for key, (_, X) in done.items()}
+                first = k + 1
+                later = {key for fits in needed[first:] for key in fits}
+                done = {key: value for key, value in done.items() if key in later}
 
     def _shown(self, parts: Iterable[Results], n_fits: int) -> Iterator[Results]:
         """Yield the parts; show a bar over fits if the search is verbose."""
@@ -177,13 +194,22 @@ class Evaluation:
     def _cut(self, fits: list[Fit]) -> Iterator[list[Fit]]:
         """Yield parts of nearly equal size, as many as there are workers or a multiple of it where each is large."""
         fits = sorted(fits, key=lambda fit: (fit.split, repr(fit.preprocessing)))
-        workers = joblib.effective_n_jobs(self.search.n_jobs)
+        workers = self._n_workers()
         n_parts = min(workers * -(-len(fits) // (CHUNK * workers)), max(1, len(fits) // 4))
-        yield from cut_evenly(fits, n_parts)
+        most = max(1, TABLES // max(1, bytes_of(self.X)))  # tables of one part
+        for part in cut_evenly(fits, n_parts):
+            tables = [list(own) for _, own in groupby(part, key=lambda fit: (fit.split, repr(fit.preprocessing)))]
+            for k in range(0, len(tables), most):
+                yield [fit for own in tables[k : k + most] for fit in own]
+
+    def _n_workers(self) -> int:
+        return joblib.effective_n_jobs(self.search.n_jobs)
 
     def _why_alone(self, fit: Fit) -> str | None:
         if not isinstance(fit.last, BaseMultiTask):
             return f"{type(fit.last).__name__} is no estimator of skmtl"
+        if fit.estimator is not fit.last and type(fit.estimator) is not Pipeline:
+            return f"{type(fit.estimator).__name__} may fit its steps in another way than Pipeline"
         others = sorted(set(self.protocol.fit_params) - {weight_name(fit)})
         if others:
             return f"fit takes {', '.join(others)}"
@@ -236,6 +262,21 @@ class Evaluation:
         )
 
 
+def _preprocessing(job: Job) -> dict[tuple, Fit]:
+    """Return fits of a stack whose steps before the last one are yet to be fitted, one by split and preprocessing."""
+    if job.alone is not None or (job.course is not None and job.course.stacks is not None):
+        return {}
+    pipelines = [fit for fit in job.fits if isinstance(fit.estimator, Pipeline) and len(fit.estimator.steps) > 1]
+    return {(fit.split, fit.preprocessing): fit for fit in reversed(pipelines)}
+
+
 def _has_no_score(result: dict) -> bool:
     scores = result["test_scores"]
     return bool(np.isnan(list(scores.values()) if isinstance(scores, dict) else scores).all())
+
+
+def bytes_of(X) -> int:
+    """Return about how many bytes a table of features takes; 0 where it does not say."""
+    if hasattr(X, "memory_usage"):  # pandas
+        return int(X.memory_usage(deep=False).sum())
+    return int(X.estimated_size()) if hasattr(X, "estimated_size") else getattr(X, "nbytes", 0)

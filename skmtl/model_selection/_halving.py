@@ -101,10 +101,10 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
     Notes
     -----
     Survivors are those with the best scores after the epochs so far; a candidate that learns slowly may fall out early,
-    all the more with few epochs in the first rung. A ``lr_schedule`` runs over `max_resources`, so early rungs see the
-    beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they are trained alone and
-    anew in each rung, as is what `StackedGridSearchCV` trains alone. Stacks go on where they are: under any engine of
-    joblib they stay in this process, in threads.
+    all the more with few epochs in the first rung. An ``lr_schedule`` runs over the epochs of the last rung, so earlier
+    rungs see the beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they are
+    trained alone and anew in each rung, as is what `StackedGridSearchCV` trains alone; each time they go through the
+    whole schedule. Stacks go on where they are: under any engine of joblib they stay in this process, in threads.
 
     References
     ----------
@@ -197,12 +197,12 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
 
     def _evaluate(self, evaluation: Evaluation, candidates: list[dict]):
         self._plan_rungs(len(candidates))
-        jobs = _begin(evaluation, candidates, self.max_resources_)
+        jobs = _begin(evaluation, candidates, self._epochs_of(self.n_iterations_ - 1))
         rows, out, more = [], [], {"iter": [], "n_resources": []}
         self.n_candidates_, self.n_resources_ = [], []
         alive, name = list(range(len(candidates))), self._resource()
         for rung in range(self.n_iterations_):
-            epochs = min(self.min_resources_ * self.factor**rung, self.max_resources_)
+            epochs = self._epochs_of(rung)
             if self.verbose:
                 print(f"Rung {rung + 1} of {self.n_iterations_}: {len(alive)} candidates, {epochs} epochs")  # noqa: T201
             results = evaluation.do(_up_to(jobs, epochs, name))
@@ -235,6 +235,9 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
             )
         self.n_possible_iterations_ = 1 + floor(log(self.max_resources_ // self.min_resources_, self.factor) + 1e-9)
         self.n_iterations_ = min(self.n_required_iterations_, self.n_possible_iterations_)
+
+    def _epochs_of(self, rung: int) -> int:
+        return min(self.min_resources_ * self.factor**rung, self.max_resources_)
 
     def _survivors(self, alive: list[int], results: list[dict]) -> list[int]:
         """Return the best candidates of a rung, in their order; those without a score are the worst."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from traceback import format_exc
 
@@ -35,7 +36,7 @@ Results = dict[tuple[int, int], dict]
 """What scikit-learn's `_fit_and_score` returns, by candidate and split."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Fit:
     """One candidate on one split."""
 
@@ -44,6 +45,7 @@ class Fit:
     parameters: dict
     estimator: object
     preprocessing: tuple = ()  # what fits of one split have in common to share it
+    is_alone: bool = False
     seconds: float = 0.0
     error: str | None = None
 
@@ -149,13 +151,14 @@ def candidate(estimator, parameters: Mapping):
 def prepare(key: tuple, fit: Fit, X, y, train) -> tuple[tuple, Prepared | None, object]:
     """Fit the steps before the last one; None if that fails, which each fit will find out and tell for itself."""
     start = time.perf_counter()
-    steps = fit.estimator[:-1]
+    (name, _), steps = fit.estimator.steps[-1], copy(fit.estimator)
+    steps.steps = [*fit.estimator.steps[:-1], (name, "passthrough")]  # a slice would not cache its last step
     X_train, y_train = _safe_split(fit.estimator, X, y, train)
     try:
         X_train = steps.fit_transform(X_train, y_train)
     except Exception:
         return key, None, None
-    return key, Prepared(steps.steps, time.perf_counter() - start), X_train
+    return key, Prepared(steps.steps[:-1], time.perf_counter() - start), X_train
 
 
 def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> Results:
@@ -170,8 +173,10 @@ def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> 
     try:
         with threads_for(0):
             rows = dict(zip(job.prepared, prepared_rows, strict=True))
-            if job.alone is not None or not _fit_together(job, X, y, protocol, rows):
-                for fit in job.fits:
+            together = [] if job.alone is not None else _fit_together(job, X, y, protocol, rows)
+            for fit in job.fits:
+                fit.is_alone = fit not in together
+                if fit.is_alone:
                     _fit_alone(fit, X, y, protocol)
             scoring = _Scoring(job, X, y, protocol)
             results = {(fit.candidate, fit.split): scoring.result(fit) for fit in job.fits}
@@ -183,12 +188,12 @@ def do_job(job: Job, X, y, protocol: Protocol, watch: Watch, *prepared_rows) -> 
         watch.running.discard(id(job))
 
 
-def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> bool:
-    """Fit a stack; return False if it fails as a whole, so that each fit can tell whose fault it is."""
+def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[Fit]:
+    """Fit a stack; return those that were in it. Each of the others can tell for itself whose fault it is."""
     start = time.perf_counter()
     try:
         if job.course is None:
-            errors = fit_stack(_tables(job, X, y, protocol, rows), protocol.max_bytes)
+            errors = _fit_tables(_tables(job, X, y, protocol, rows), protocol)
         else:
             errors = _go_on(job, X, y, protocol, rows)
     except TooLargeError:
@@ -197,33 +202,47 @@ def _fit_together(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, objec
         if protocol.verbose:
             print(f"One by one, for the {len(job.fits)} together raised: {error!r}")  # noqa: T201
         job.alone = "a stack of them cannot be fitted"
-        return False
-    seconds = (time.perf_counter() - start) / len(job.fits)
-    for fit, error in zip((fit for fits in _by_table(job.fits) for fit in fits), errors, strict=True):
-        fit.seconds += seconds
+        return []
+    together = [fit for fit in job.fits if id(fit.last) in errors]
+    for fit in together:
+        fit.seconds += (time.perf_counter() - start) / len(together)
+        error = errors[id(fit.last)]
         fit.error = error and f"{error}\nCandidate: {fit.parameters}"
         if error and protocol.error_score == "raise":
             raise ValueError(fit.error)
-    return True
+    return together
 
 
-def _go_on(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[str | None]:
-    """Do what `fit_stack` does, as far as the course of the job says and from where it was."""
+def _fit_tables(tables: list[Table], protocol: Protocol) -> dict[int, str | None]:
+    """Fit a stack; return by the id of each estimator in it why it could not be fitted, or None."""
+    errors = fit_stack(tables, protocol.max_bytes)
+    return dict(zip((id(estimator) for table in tables for estimator in table.estimators), errors, strict=True))
+
+
+def _go_on(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> dict[int, str | None]:
+    """Do what `_fit_tables` does, as far as the course of the job says and from where it was."""
     course, errors = job.course, {}
     if course.stacks is None:
         course.stacks = make_stacks(_tables(job, X, y, protocol, rows), protocol.max_bytes)
     for stack in course.stacks:
         errors.update(stack.fit(course.epochs, course.max_epochs))
         stack.hand_out()
-    return [errors[id(fit.last)] for fits in _by_table(job.fits) for fit in fits]
+    return errors
 
 
 def _tables(job: Job, X, y, protocol: Protocol, rows: Mapping[tuple, object]) -> list[Table]:
-    """Return what the fits of a job learn from, table by table."""
+    """Return what the fits of a job learn from, table by table, but for what cannot be read."""
     tables = []
     for fits in _by_table(job.fits):
         key = (fits[0].split, fits[0].preprocessing)
-        tables.append(_table(fits, X, y, protocol, job.prepared.get(key), rows.get(key)))
+        try:
+            table = _table(fits, X, y, protocol, job.prepared.get(key), rows.get(key))
+            table.read()
+        except Exception as error:
+            if protocol.verbose:
+                print(f"One by one, for the rows of {len(fits)} fits cannot be read: {error!r}")  # noqa: T201
+        else:
+            tables.append(table)
     return tables
 
 
@@ -272,10 +291,7 @@ class _Scoring:
 
     def __init__(self, job: Job, X, y, protocol: Protocol) -> None:
         self.X, self.y, self.protocol = X, y, protocol
-        first = job.fits[0]
-        knows_steps = first.estimator is first.last or type(first.estimator) is Pipeline  # a subclass may do otherwise
-        asks_no_more = not protocol.score_params and _asks_last_step(protocol.scorers)
-        self._shares = job.alone is None and knows_steps and asks_no_more
+        self._shares = not protocol.score_params and _asks_last_step(protocol.scorers)
         self._n_fits = Counter((fit.split, fit.preprocessing) for fit in job.fits)
         self._shared: dict[bool, tuple] = {}  # by whether they are training rows: split and preprocessing, and rows
 
@@ -302,7 +318,7 @@ class _Scoring:
             return dict.fromkeys(scorers._scorers, error_score) if is_dict else error_score, 0.0
         naming = _NamingScorers if isinstance(scorers, _MultimetricScorer) else _NamingScorer
         scorers = naming(scorers, f"Candidate: {fit.parameters}, split {fit.split}")
-        shared = self._rows(fit, rows, train) if self._shares else None
+        shared = self._rows(fit, rows, train) if self._shares and not fit.is_alone else None
         start = time.perf_counter()
         if shared is not None:
             scores = _score(fit.last, shared.X, shared.y, scorers, {}, error_score)

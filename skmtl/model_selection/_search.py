@@ -7,6 +7,7 @@ All but the fits is scikit-learn's own, so results have the same keys, and each 
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping
 from numbers import Real
 
@@ -22,6 +23,9 @@ from skmtl._table import read_targets
 from skmtl.metrics import TaskScorer
 from skmtl.model_selection._evaluation import Evaluation
 from skmtl.model_selection._folds import search_splitter
+
+CHOICE = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_", "feature_names_in_")
+"""What a search sets once it has chosen."""
 
 _MAX_BYTES = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None]}
 
@@ -60,18 +64,26 @@ class _StackedSearch:
         scorers, refit_metric = self._get_scorers()
         X, y = indexable(X, y)
         self._check_refit(y)
+        if getattr(self, "_skl_callbacks", None):
+            warnings.warn(
+                f"{type(self).__name__} calls none of the callbacks that were set on it, for it trains candidates side "
+                f"by side. verbose=1 shows a bar.",
+                stacklevel=3,
+            )
         routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
         cv = search_splitter(self.cv, y, is_classifier(self.estimator))
+        candidates = list(self._candidates())  # before the splits: both may draw from one random state
         splits = list(cv.split(X, y, **routed.splitter.split))
-        candidates = list(self._candidates())
         if not candidates or not splits:
             raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
-        self.n_splits_ = len(splits)
-        self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
         evaluation = Evaluation(self, X, y, splits, scorers, routed)
         candidates, out, more = self._evaluate(evaluation, candidates)
+        self.n_splits_ = len(splits)
+        self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
         self.cv_results_ = self._format_results(candidates, len(splits), out, more)
         self.multimetric_ = isinstance(out[0]["test_scores"], dict)
+        for name in CHOICE:  # of an earlier fit: they would not fit to these results
+            vars(self).pop(name, None)
         if not evaluation.interrupted:
             self._choose(refit_metric, out[0]["test_scores"])
             self._refit(X, y, routed.estimator.fit)
@@ -155,6 +167,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
         bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
+        Training rows come on top: up to 256 MiB for each of the jobs at work, or one fold's if those take more.
 
     Attributes
     ----------
@@ -192,7 +205,11 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
 
     Trained alone is what cannot be stacked: an estimator with ``callbacks`` (they act on a whole net), with a torch
     optimizer class (it has one learning rate for all its parameters) or with ``warm_start``; estimators of other
-    packages; fits that take parameters other than ``sample_weight``; candidates with an invalid value.
+    packages, and classes with a ``fit`` of their own; fits that take parameters other than ``sample_weight``;
+    candidates with an invalid value, and those on rows that cannot be read.
+
+    A sharing module of your own that draws random numbers in training draws them for the whole stack: the scores of
+    such candidates vary with their company.
 
     Examples
     --------
@@ -284,6 +301,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
         bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
+        Training rows come on top: up to 256 MiB for each of the jobs at work, or one fold's if those take more.
 
     Attributes
     ----------

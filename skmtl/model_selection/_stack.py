@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import pickle
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import joblib
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from skmtl._base import BaseMultiTask
+from skmtl._validation import check_task_weights
 from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
 
 OWN = ("sharing_lambda", "lr", "weight_decay", "dropout", "task_weights", "class_weight", "random_state")
@@ -37,6 +38,8 @@ class TooLargeError(ValueError):
 
 def why_alone(estimator: BaseMultiTask) -> str | None:
     """Return why an estimator cannot be part of a stack, or None if it can."""
+    if type(estimator).fit is not BaseMultiTask.fit:
+        return f"{type(estimator).__name__} has a fit of its own"
     try:
         estimator._check_parameters()
     except ValueError:
@@ -72,7 +75,7 @@ def content_key(value) -> str:
         return f"{type(value).__qualname__} at {id(value)}"
 
 
-def bytes_per_member(estimator: BaseMultiTask) -> int:
+def bytes_per_member(estimator: BaseMultiTask, n_rows: float = math.inf) -> int:
     """Return about how many bytes one member takes in training: parameters, optimiser state and activations."""
     plan = estimator._plan
     network = plan.build_blank()
@@ -81,7 +84,7 @@ def bytes_per_member(estimator: BaseMultiTask) -> int:
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
     each = 4 if plan.dropout else 2  # activations and their gradients; what dropout leaves of them, and its masks
     row = each * (widths + plan.layout.n_outputs) + network.trunk.n_buffered + plan.n_features + 2 * plan.layout.n_tasks
-    return estimator._numpy_dtype.itemsize * (9 * parameters + estimator.batch_size * row)
+    return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(estimator.batch_size, n_rows)) * row)
 
 
 @dataclass
@@ -92,6 +95,31 @@ class Table:
     X: object
     y: object
     sample_weight: object = None
+    reading: _Reading | None = field(default=None, init=False)
+
+    def read(self) -> None:
+        """Let the first estimator read the rows for all of them, once; from then on they are in `reading` alone.
+
+        Estimators whose task weights do not fit the tasks that were found leave the table.
+        """
+        if self.reading is not None:
+            return
+        first, *others = self.estimators
+        self.reading = _Reading(first, *first._read(self.X, self.y, self.sample_weight))
+        self.X = self.y = self.sample_weight = None
+        for estimator in others:
+            if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
+                estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
+        self.estimators = [estimator for estimator in self.estimators if _knows_tasks(estimator, first.task_names_)]
+
+
+def _knows_tasks(estimator: BaseMultiTask, names: list[str]) -> bool:
+    """Say whether the weights of an estimator fit the tasks."""
+    try:
+        check_task_weights(estimator.task_weights, names)
+    except ValueError:
+        return False
+    return True
 
 
 def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int = CHUNK) -> list[str | None]:
@@ -109,7 +137,8 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
     Returns
     -------
     list of str or None
-        For each estimator, table by table, why it could not be fitted (its loss diverged), or None.
+        For each estimator, table by table as `Table.read` left them, why it could not be fitted (its loss diverged),
+        or None.
 
     Raises
     ------
@@ -132,14 +161,14 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
     """Return as few stacks as the memory and the shapes of the tables allow; every table is read once."""
     alike: dict[tuple, list[tuple[BaseMultiTask, _Reading]]] = {}
     for table in tables:
-        reading = _Reading.of(table)
-        members = [(estimator, reading) for estimator in table.estimators]
-        alike.setdefault(reading.shape, []).extend(members)
+        table.read()
+        members = [(estimator, table.reading) for estimator in table.estimators]
+        alike.setdefault(table.reading.shape, []).extend(members)
     stacks = []
     for members in alike.values():
-        first = members[0][1].first
-        fast = max(FEW, CACHE // bytes_per_member(first))
-        size = max(1, min(chunk, fast, _members_within(first, max_bytes)) // first.n_members)
+        first, n_rows = members[0][1].first, len(members[0][1].data)
+        fast = max(FEW, CACHE // bytes_per_member(first, n_rows))
+        size = max(1, min(chunk, fast, _members_within(first, n_rows, max_bytes)) // first.n_members)
         stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
     return stacks
 
@@ -157,15 +186,6 @@ class _Reading:
     first: BaseMultiTask
     data: TensorData
     valid: TensorData | None
-
-    @classmethod
-    def of(cls, table: Table) -> _Reading:
-        first, *others = table.estimators
-        reading = cls(first, *first._read(table.X, table.y, table.sample_weight))
-        for estimator in others:
-            if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
-                estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
-        return reading
 
     @property
     def shape(self) -> tuple:
@@ -189,15 +209,10 @@ class Stack:
         members = sorted(members, key=lambda member: member[0].lr)  # those of one step size are updated at once
         self.estimators = [estimator for estimator, _ in members]
         self.readings = [reading for _, reading in members]
-        distinct = list({id(reading): reading for reading in self.readings}.values())
-        places = {id(reading): k for k, reading in enumerate(distinct)}
-        owners = [places[id(reading)] for estimator, reading in members for _ in range(estimator.n_members)]
-        self._data = join_tables([reading.data for reading in distinct], owners)
-        has_valid = distinct[0].valid is not None
-        self._valid = join_tables([reading.valid for reading in distinct], owners) if has_valid else None
         each = self.estimators[0].n_members
         self._members = [range(k * each, (k + 1) * each) for k in range(len(members))]
         self._reasons: dict[int, str] = {}  # why members could not be fitted
+        self._data: TensorData | None = None
         self.net: MultiTaskNet | None = None
 
     def fit(self, epochs: int | None = None, max_epochs: int | None = None) -> dict[int, str | None]:
@@ -214,7 +229,8 @@ class Stack:
         try:
             if self.net is None:
                 run = first._training_run(self.estimators, None, max_epochs or first.max_epochs)
-                self.net = train(run, self._data, self._valid, epochs)
+                self._data, valid = self._join()
+                self.net = train(run, self._data, valid, epochs)
             elif not all(self._why_failed(k) for k in range(len(self.estimators))):
                 go_on(self.net, self._data, epochs - len(self.net.history))
         except DivergedError as error:
@@ -224,6 +240,20 @@ class Stack:
             if self.net.interrupted_:
                 raise KeyboardInterrupt
         return {id(estimator): self._why_failed(k) for k, estimator in enumerate(self.estimators)}
+
+    def _join(self) -> tuple[TensorData, TensorData | None]:
+        """Return the rows that the members learn from and validate on."""
+        distinct = list({id(reading): reading for reading in self.readings}.values())
+        places = {id(reading): k for k, reading in enumerate(distinct)}
+        owners = [
+            places[id(reading)]
+            for estimator, reading in zip(self.estimators, self.readings, strict=True)
+            for _ in range(estimator.n_members)
+        ]
+        data = join_tables([reading.data for reading in distinct], owners)
+        if distinct[0].valid is None:
+            return data, None
+        return data, join_tables([reading.valid for reading in distinct], owners)
 
     def hand_out(self) -> None:
         """Make the estimators what their own fits would have made of them, except those that diverged."""
@@ -252,11 +282,11 @@ class Stack:
         return reasons[0] if all(reasons) else None
 
 
-def _members_within(estimator: BaseMultiTask, max_bytes: float) -> int:
+def _members_within(estimator: BaseMultiTask, n_rows: int, max_bytes: float) -> int:
     """Return how many members of a stack take no more than `max_bytes`."""
     if max_bytes == math.inf:
         return 2**31
-    each = bytes_per_member(estimator)
+    each = bytes_per_member(estimator, n_rows)
     n_members, need = estimator.n_members, each * estimator.n_members
     if need > max_bytes:
         raise TooLargeError(

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy.stats import loguniform
+from sklearn.base import clone
 from sklearn.exceptions import FitFailedWarning
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, KFold
+from sklearn.model_selection import HalvingGridSearchCV, KFold, cross_val_score
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from skorch.callbacks import Callback
@@ -102,13 +103,14 @@ def test_a_pipeline_in_a_pipeline():
     assert search.n_resources_ == [3, 9]
 
 
-def test_a_schedule_runs_over_all_epochs():
+@pytest.mark.parametrize("first", ["exhaust", 2])
+def test_a_schedule_ends_with_the_last_rung(first):
     X, y = make_table("regression")
     model = make_estimator(max_epochs=9, lr_schedule="cosine")
-    search = HalvingStackedSearchCV(model, {"lr": [1e-4, 1e-3, 1e-2]}, cv=FOLDS).fit(X, y)
+    search = HalvingStackedSearchCV(model, {"lr": [1e-4, 1e-3, 1e-2]}, cv=FOLDS, min_resources=first).fit(X, y)
+    assert search.n_resources_ == [3, 9] if first == "exhaust" else [2, 6]
     last = search.cv_results_["mean_test_score"][search.best_index_]
-    alone = GridSearchCV(model, {"lr": [search.best_params_["lr"]]}, cv=FOLDS).fit(X, y)
-    assert last == alone.best_score_
+    assert last == cross_val_score(clone(search.best_estimator_), X, y, cv=FOLDS).mean()
 
 
 def test_candidates_at_random_scores_by_task_and_threads():

@@ -129,12 +129,12 @@ def test_members_that_learn_from_other_rows(kind, sharing, params):
     X, y = make_table(kind, n_samples=90)
     rows = [np.delete(np.arange(90), np.s_[k::3]) for k in range(3)]
     members = [[make_estimator(kind, sharing, lr=lr, **params) for lr in (1e-3, 1e-2)] for _ in rows]
-    tables = [Table(own, X[r] * (k + 1), y[r]) for k, (own, r) in enumerate(zip(members, rows, strict=True))]
-    assert len(make_stacks([Table([clone(e) for e in t.estimators], t.X, t.y) for t in tables])) == 1
-    assert not any(fit_stack(tables))
-    for table in tables:
-        for member in table.estimators:
-            alone = clone(member).fit(table.X, table.y)
+    learned = [(X[r] * (k + 1), y[r]) for k, r in enumerate(rows)]
+    assert len(make_stacks([Table([clone(e) for e in m], *own) for m, own in zip(members, learned, strict=True)])) == 1
+    assert not any(fit_stack([Table(m, *own) for m, own in zip(members, learned, strict=True)]))
+    for own, table in zip(members, learned, strict=True):
+        for member in own:
+            alone = clone(member).fit(*table)
             rounding = 0.0 if kind == "regression" and sharing != "attention" else 1e-12
             if kind == "regression":
                 assert_same_weights(member, alone, rounding)
@@ -254,6 +254,14 @@ def test_bytes_grow_with_parameters_batch_and_precision():
     assert deep > small
     assert large_batch > small
     assert single == small / 2
+
+
+def test_a_batch_is_no_larger_than_the_rows():
+    X, y = make_table("regression")
+    tables = [Table([make_estimator(batch_size=size) for _ in range(2)], X, y) for size in (len(X), 10**6)]
+    most = 2 * bytes_per_member(make_estimator(batch_size=len(X)).fit(X, y))
+    for table in tables:
+        assert [len(stack.estimators) for stack in make_stacks([table], max_bytes=most)] == [2]
 
 
 def test_large_members_are_together_only_as_far_as_the_cache_reaches(monkeypatch):

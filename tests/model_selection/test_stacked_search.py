@@ -5,6 +5,7 @@ summed in another order than those of one member), on parameters padded to 64 by
 thread, on the CPU; and for classes on accuracies, which do not see the last bits of a softmax.
 """
 
+import time
 import warnings
 
 import numpy as np
@@ -15,6 +16,7 @@ from scipy.stats import loguniform
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import Ridge
@@ -25,7 +27,7 @@ from skorch.callbacks import Callback
 
 from skmtl import MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV, _jobs
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV, _evaluation, _jobs
 from skmtl.sharing import STRATEGIES
 from tests._cases import make_estimator, make_table
 
@@ -359,12 +361,58 @@ def test_an_invalid_value_costs_its_candidate_alone():
 
 
 @some_scores_are_nan
-def test_what_a_stack_refuses_as_a_whole_is_told_of_each_candidate():
+@pytest.mark.parametrize("bad_first", [True, False])
+def test_weights_of_other_tasks_cost_their_candidate_alone(bad_first):
     X, y = make_table("regression")
-    search = StackedGridSearchCV(make_estimator(), {"task_weights": [None, [1.0, 2.0]]}, cv=FOLDS, refit=False)
-    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed out of a total of 6.*task_weights"):
+    weights = [None, [1.0, 2.0], [1.0, 2.0, 0.5, 1.0]]
+    grid = {"task_weights": weights[1:] + weights[:1] if bad_first else weights}
+    search = StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, refit=False)
+    with (
+        pytest.warns(FitFailedWarning, match="(?s)3 fits failed out of a total of 9.*task_weights"),
+        count_stacks() as sizes,
+    ):
         search.fit(X, y)
-    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+    assert sizes == [6]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [
+        value != [1.0, 2.0] for value in grid["task_weights"]
+    ]
+
+
+@some_scores_are_nan
+def test_a_fold_that_cannot_be_learned_costs_its_own_fits_alone(capsys):
+    X, y = make_table("regression", missing=0.0)
+    y[16:, 0] = np.nan  # the first fold holds all labels of one task out
+    search = StackedGridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False, verbose=1)
+    with (
+        pytest.warns(
+            FitFailedWarning, match="(?s)4 fits failed out of a total of 12.*Task '0': every label is missing"
+        ),
+        count_stacks() as sizes,
+    ):
+        search.fit(X, y)
+    assert sizes == [8]
+    assert "One by one, for the rows of 4 fits cannot be read" in capsys.readouterr().out
+    plain = GridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False)
+    with pytest.warns(FitFailedWarning):
+        plain.fit(X, y)
+    for k in range(3):
+        key = f"split{k}_test_score"
+        np.testing.assert_array_equal(search.cv_results_[key], plain.cv_results_[key])
+
+
+@some_scores_are_nan
+def test_preprocessing_that_cannot_be_fitted_costs_its_own_fits_alone():
+    X, y = make_table("regression")
+    model = Pipeline([("reduce", PCA()), ("net", make_estimator())])
+    grid = {"reduce__n_components": [2, 400], "net__lr": [1e-3, 1e-2]}
+    search = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False)
+    with (
+        pytest.warns(FitFailedWarning, match="(?s)6 fits failed out of a total of 12.*n_components=400"),
+        count_stacks() as sizes,
+    ):
+        search.fit(X, y)
+    assert sizes == [6]
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False, True, False]
 
 
 def _fails_for_small_lr(estimator, X, y):
@@ -475,6 +523,36 @@ def test_what_cannot_be_stacked_is_trained_alone(params, reason, capsys):
     said = capsys.readouterr().out
     assert "3 folds for each of 2 candidates, totalling 6 fits, in 0 stacks" in said
     assert f"Trained alone: {reason}" in said
+
+
+class LogTargets(MultiTaskRegressor):
+    """Learn the logarithms of the targets."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit."""
+        return super().fit(X, np.log1p(y), sample_weight)
+
+    def predict(self, X):
+        """Predict."""
+        return np.expm1(super().predict(X))
+
+
+class AbsoluteFeatures(Pipeline):
+    """Fit the steps to absolute values."""
+
+    def fit(self, X, y=None, **params):
+        """Fit."""
+        return super().fit(np.abs(X), y, **params)
+
+
+def test_classes_that_fit_in_their_own_way_are_asked_to(capsys):
+    X, y = make_table("regression", missing=0.0)
+    params = make_estimator().get_params()
+    search_both(LogTargets(**params), GRID, X, np.exp(y), stacks=0)
+    model = AbsoluteFeatures([("scale", StandardScaler()), ("net", make_estimator())])
+    search_both(model, {"net__lr": [1e-3, 1e-2]}, X, y, stacks=0)
+    StackedGridSearchCV(LogTargets(**params), GRID, cv=FOLDS, verbose=1).fit(X, np.exp(y))
+    assert "(LogTargets has a fit of its own)" in capsys.readouterr().out
 
 
 def test_estimators_of_other_packages(capsys):
@@ -611,6 +689,45 @@ def test_ctrl_c_while_a_stack_is_trained(monkeypatch):
     assert len(calls) == 2
 
 
+def test_ctrl_c_in_a_second_search_leaves_no_choice_of_the_first():
+    def interrupts(estimator, X, y):
+        scored.append(estimator)
+        if len(scored) > 5:
+            raise KeyboardInterrupt
+        return 1.0
+
+    X, y = make_table("regression")
+    scored = []
+    search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS).fit(X, y)
+    search.set_params(param_grid={"batch_size": [8, 16, 24]}, scoring=interrupts)
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        search.fit(X, y)
+    assert [p["batch_size"] for p in search.cv_results_["params"]] == [8, 16, 24]
+    assert not {"best_params_", "best_index_", "best_score_", "best_estimator_"} & vars(search).keys()
+    with pytest.raises(AttributeError):
+        search.predict(X)
+
+
+def test_no_thread_outlives_a_search_that_raises():
+    def fails_once(estimator, X, y):
+        if estimator.batch_size == 8:
+            raise RuntimeError("no score today")
+        time.sleep(0.2)
+        scored.append(estimator)
+        return 1.0
+
+    X, y = make_table("regression")
+    scored = []
+    grid = {"batch_size": [8, 16], "lr": [1e-3, 2e-3]}
+    search = StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, scoring=fails_once, n_jobs=2, error_score="raise")
+    with pytest.raises(RuntimeError, match="no score today"):
+        search.fit(X, y)
+    n_scored = len(scored)
+    time.sleep(0.5)
+    assert len(scored) == n_scored
+
+
 # ---- a drop-in ------------------------------------------------------------------------------------------------------
 
 
@@ -626,3 +743,56 @@ def test_parameters_are_scikit_learns_and_one_more(ours, theirs):
     assert (copy.max_bytes, copy.n_jobs, copy.estimator.lr) == (1e6, 2, 0.5)
     assert "max_bytes=1000000.0" in repr(copy)
     assert repr(ours(make_estimator(), GRID)).startswith(f"{ours.__name__}(estimator=MultiTaskRegressor(")
+
+
+def test_candidates_and_folds_of_one_random_state():
+    X, y = make_table("regression")
+    found = []
+    for search in (StackedRandomizedSearchCV, RandomizedSearchCV):
+        draws = np.random.RandomState(3)
+        options = {"n_iter": 3, "cv": KFold(3, shuffle=True, random_state=draws), "random_state": draws}
+        found.append(search(make_estimator(), {"lr": loguniform(1e-4, 1e-1)}, **options).fit(X, y))
+    assert_same_results(*found)
+
+
+@pytest.mark.skipif(not hasattr(GridSearchCV, "set_callbacks"), reason="needs scikit-learn 1.9")
+def test_callbacks_of_the_search_are_not_ignored_in_silence():
+    X, y = make_table("regression")
+    search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS)
+    search._skl_callbacks = [object()]
+    with pytest.warns(UserWarning, match="StackedGridSearchCV calls none of the callbacks"):
+        search.fit(X, y)
+
+
+def test_a_pipelines_memory_is_used(tmp_path):
+    X, y = make_table("regression")
+    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())], memory=str(tmp_path))
+    search = StackedGridSearchCV(model, {"net__lr": [1e-3, 1e-2]}, cv=FOLDS, refit=False)
+    for expected in (3, 0):
+        CountingScaler.fits.clear()
+        search.fit(X, y)
+        assert len(CountingScaler.fits) == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_large_tables_are_held_a_few_at_a_time(jobs, monkeypatch):
+    X, y = make_table("regression")
+    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())])
+    grid = {"scale__with_mean": [True, False], "scale__with_std": [True, False], "net__lr": [1e-3, 1e-2]}
+    plain = GridSearchCV(model, grid, cv=FOLDS, refit=False).fit(X, y)
+    held, original = [], _evaluation.Evaluation._waves
+
+    def spy(self, jobs):
+        for wave, rows in original(self, jobs):
+            held.append(len(rows))
+            yield wave, rows
+
+    monkeypatch.setattr(_evaluation.Evaluation, "_waves", spy)
+    for most in (1, 2, 100):
+        monkeypatch.setattr(_evaluation, "TABLES", most * X.nbytes)
+        held.clear()
+        CountingScaler.fits.clear()
+        stacked = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False, n_jobs=jobs).fit(X, y)
+        assert_same_results(stacked, plain)
+        assert len(CountingScaler.fits) == 4 * 3
+        assert max(held) <= most * jobs if most < 100 else held == [12]
