@@ -1,12 +1,14 @@
-"""How many torch threads a step of training or a chunk of predictions deserves."""
+"""How many torch threads a step of training or a chunk of predictions deserves, and how Python threads take turns."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 
+TURN = 1e-3  # seconds
 WORTH_TWO_THREADS = 5e7  # multiplications and additions, about half a millisecond on one thread
 
 
@@ -29,3 +31,21 @@ def threads_for(work: float) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def short_turns(n_threads: int) -> Iterator[None]:
+    """Run a block in which so many threads train with shorter turns of the interpreter, and restore them afterwards.
+
+    While one thread scores, the other waits for the interpreter after each operation, by default for 5 ms: longer than
+    a whole step takes. With `TURN` a search on two cores takes 5 to 8 % less.
+    """
+    before = sys.getswitchinterval()
+    if n_threads == 1 or before <= TURN:
+        yield
+        return
+    sys.setswitchinterval(TURN)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)

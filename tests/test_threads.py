@@ -1,12 +1,14 @@
 """The number of torch threads is chosen by the work of a step and restored."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
 from skmtl._network import CHUNK, in_chunks
-from skmtl._threads import WORTH_TWO_THREADS, threads_for
+from skmtl._threads import TURN, WORTH_TWO_THREADS, short_turns, threads_for
 from tests._cases import make_estimator, make_table
 
 
@@ -24,6 +26,20 @@ def test_small_steps_get_one_thread(work, threads):
     with threads_for(work):
         assert torch.get_num_threads() == threads
     assert torch.get_num_threads() == 2
+
+
+def test_threads_that_train_side_by_side_take_short_turns():
+    before = sys.getswitchinterval()
+    with short_turns(1):
+        assert sys.getswitchinterval() == before
+    with short_turns(2):
+        with short_turns(2):
+            assert sys.getswitchinterval() == pytest.approx(TURN)
+        assert sys.getswitchinterval() == pytest.approx(TURN)
+    assert sys.getswitchinterval() == before
+    with pytest.raises(ZeroDivisionError), short_turns(2):
+        1 / 0  # noqa: B018
+    assert sys.getswitchinterval() == before
 
 
 @pytest.mark.usefixtures("two_threads")

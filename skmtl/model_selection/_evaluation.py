@@ -34,7 +34,7 @@ from skmtl.model_selection._jobs import (
     weight_name,
 )
 from skmtl.model_selection._stack import CHUNK, cut_evenly, stack_key, why_alone
-from skmtl.training import threads_for
+from skmtl.training import short_turns, threads_for
 
 __all__ = ["Evaluation"]
 
@@ -106,7 +106,7 @@ class Evaluation:
         results: Results = {}
         watch = Watch()
         try:
-            with threads_for(0):  # one torch thread for each of the Python threads
+            with threads_for(0), short_turns(self._n_workers()):  # one torch thread for each of the Python threads
                 for part in self._shown(self._parts(jobs, watch), sum(len(job.fits) for job in jobs)):
                     results.update(part)
         except BaseException as error:

@@ -14,10 +14,11 @@
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
 `threads_for`         one torch thread for small steps
+`short_turns`         how long the Python threads of a search hold the interpreter
 ====================  ======================================================
 """
 
-from skmtl._threads import threads_for
+from skmtl._threads import short_turns, threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData, join_tables
@@ -41,6 +42,7 @@ __all__ = [
     "TrainingRun",
     "go_on",
     "join_tables",
+    "short_turns",
     "threads_for",
     "train",
 ]
