@@ -150,8 +150,8 @@ class Evaluation:
             ]
             done.update((key, (prepared, X)) for key, prepared, X in (self._parallel()(new) if new else ()))
             jobs[k].prepared = {key: done[key][0] for key in fits}
-            is_full = bytes_of(self.X) * len(done) >= TABLES and k + 1 - first >= self._n_workers()
-            if is_full or k == len(jobs) - 1:
+            is_full = sum(bytes_of(X) for _, X in done.values()) >= TABLES
+            if (is_full and k + 1 - first >= self._n_workers()) or k == len(jobs) - 1:
                 yield jobs[first : k + 1], {key: X for key, (_, X) in done.items()}
                 first = k + 1
                 later = {key for fits in needed[first:] for key in fits}
