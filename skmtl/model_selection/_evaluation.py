@@ -10,7 +10,7 @@ import math
 import time
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 import joblib
@@ -33,7 +33,7 @@ from skmtl.model_selection._jobs import (
     preprocessing_key,
     weight_name,
 )
-from skmtl.model_selection._stack import CHUNK, cut_evenly, stack_key, why_alone
+from skmtl.model_selection._stack import CHUNK, cut_evenly, reading_key, stack_key, why_alone
 from skmtl.training import short_turns, threads_for
 
 __all__ = ["Evaluation"]
@@ -125,6 +125,8 @@ class Evaluation:
             parallel = self._parallel(goes_on=any(job.course for job in wave))
             yield from parallel(delayed(do_job)(job, *own) for job, own in zip(wave, data, strict=True))
             del rows, data  # before the next are made
+            for job in wave:
+                job.prepared = {}
 
     def _parallel(self, goes_on: bool = False) -> Parallel:
         how = {"n_jobs": self.search.n_jobs, **({"require": "sharedmem"} if goes_on else {"prefer": "threads"})}
@@ -137,25 +139,29 @@ class Evaluation:
         """Yield some jobs at a time, and what their preprocessing makes of the rows.
 
         That is fitted once for each split and each combination of its own parameters. Its rows are held as long as
-        jobs need them, and where they are large only few at once.
+        jobs need them, and where X is large only few at once.
         """
+        needed = {id(job): _preprocessing(job) for job in jobs}
         done: dict[tuple, tuple[Prepared | None, object]] = {}
-        needed = [_preprocessing(job) for job in jobs]
-        first = 0
-        for k, fits in enumerate(needed):
-            new = [
-                delayed(prepare)(key, fit, self.X, self.y, self.splits[key[0]][0])
-                for key, fit in fits.items()
-                if key not in done
-            ]
-            done.update((key, (prepared, X)) for key, prepared, X in (self._parallel()(new) if new else ()))
-            jobs[k].prepared = {key: done[key][0] for key in fits}
-            is_full = sum(bytes_of(X) for _, X in done.values()) >= TABLES
-            if (is_full and k + 1 - first >= self._n_workers()) or k == len(jobs) - 1:
-                yield jobs[first : k + 1], {key: X for key, (_, X) in done.items()}
-                first = k + 1
-                later = {key for fits in needed[first:] for key in fits}
-                done = {key: value for key, value in done.items() if key in later}
+        while jobs:
+            wave, jobs = self._cut_wave(jobs, needed)
+            new = {key: fit for job in wave for key, fit in needed[id(job)].items() if key not in done}
+            tasks = [delayed(prepare)(key, fit, self.X, self.y, self.splits[key[0]][0]) for key, fit in new.items()]
+            done.update((key, (prepared, X)) for key, prepared, X in (self._parallel()(tasks) if tasks else ()))
+            for job in wave:
+                job.prepared = {key: done[key][0] for key in needed[id(job)]}
+            yield wave, {key: X for key, (_, X) in done.items()}
+            later = {key for job in jobs for key in needed[id(job)]}
+            done = {key: value for key, value in done.items() if key in later}
+
+    def _cut_wave(self, jobs: list[Job], needed: Mapping[int, Collection]) -> tuple[list[Job], list[Job]]:
+        """Return the jobs of the next wave, at least one for each worker, and those that are left."""
+        keys: set[tuple] = set()
+        for k, job in enumerate(jobs):
+            keys.update(needed[id(job)])
+            if k >= self._n_workers() and len(keys) * bytes_of(self.X) > TABLES:
+                return jobs[:k], jobs[k:]
+        return jobs, []
 
     def _shown(self, parts: Iterable[Results], n_fits: int) -> Iterator[Results]:
         """Yield the parts; show a bar over fits if the search is verbose."""
@@ -189,16 +195,17 @@ class Evaluation:
                 fit.preprocessing = preprocessing
             together.setdefault(stack_key(fits[0].last), []).extend(fits)
         stacks = [Job(part) for fits in together.values() for part in self._cut(fits)]
+        stacks.sort(key=lambda job: _table_key(job.fits[0]))  # those that need the same rows one after the other
         return [*stacks, *alone]
 
     def _cut(self, fits: list[Fit]) -> Iterator[list[Fit]]:
         """Yield parts of nearly equal size, as many as there are workers or a multiple of it where each is large."""
-        fits = sorted(fits, key=lambda fit: (fit.split, repr(fit.preprocessing)))
+        fits = sorted(fits, key=_table_key)
         workers = self._n_workers()
         n_parts = min(workers * -(-len(fits) // (CHUNK * workers)), max(1, len(fits) // 4))
         most = max(1, TABLES // max(1, bytes_of(self.X)))  # tables of one part
         for part in cut_evenly(fits, n_parts):
-            tables = [list(own) for _, own in groupby(part, key=lambda fit: (fit.split, repr(fit.preprocessing)))]
+            tables = [list(own) for _, own in groupby(part, key=_table_key)]
             for k in range(0, len(tables), most):
                 yield [fit for own in tables[k : k + most] for fit in own]
 
@@ -270,6 +277,11 @@ def _preprocessing(job: Job) -> dict[tuple, Fit]:
     return {(fit.split, fit.preprocessing): fit for fit in reversed(pipelines)}
 
 
+def _table_key(fit: Fit) -> tuple:
+    """Return what fits that learn from the same rows have in common, to sort by."""
+    return fit.split, repr(fit.preprocessing), reading_key(fit.last)
+
+
 def _has_no_score(result: dict) -> bool:
     scores = result["test_scores"]
     return bool(np.isnan(list(scores.values()) if isinstance(scores, dict) else scores).all())
@@ -278,5 +290,5 @@ def _has_no_score(result: dict) -> bool:
 def bytes_of(X) -> int:
     """Return about how many bytes a table of features takes; 0 where it does not say."""
     if hasattr(X, "memory_usage"):  # pandas
-        return int(X.memory_usage(deep=False).sum())
+        return int(np.sum(X.memory_usage(deep=False)))
     return int(X.estimated_size()) if hasattr(X, "estimated_size") else getattr(X, "nbytes", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numbers
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import check_cv
 from sklearn.utils import _safe_indexing
@@ -23,7 +24,8 @@ def as_splitter(cv, seed: int = 0):
 
 def search_splitter(cv, y, classifier: bool):
     """Return what scikit-learn makes of `cv`; where it would refuse a classifier's missing labels, `as_splitter`'s."""
-    if classifier and y is not None and _is_number(cv) and not read_targets(y).observed.all():
+    may_lack_labels = classifier and y is not None and not issparse(y)
+    if may_lack_labels and _is_number(cv) and not read_targets(y).observed.all():
         return as_splitter(cv)
     return check_cv(cv, y, classifier=classifier)
 

@@ -91,7 +91,7 @@ class _StackedSearch:
 
     def _check_refit(self, y) -> None:
         """Refuse, before all the training, a `refit` that chooses none of a task scorer's scores."""
-        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit):
+        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit) or y is None:
             return
         names = ["average", *read_targets(y).task_names()]
         if self.refit not in names:
@@ -166,8 +166,9 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
-        Training rows come on top: up to 256 MiB for each of the jobs at work, or one fold's if those take more.
+        bound, other than that a stack has at most 64 members and, above 4, takes no more than 16 MiB, for the cache.
+        Training rows come on top: for each of the jobs at work up to 256 MiB, or one fold's if those take more; as
+        many times that as preprocessing makes X wider.
 
     Attributes
     ----------
@@ -300,8 +301,9 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         Score the training rows too.
     max_bytes : float, default=None
         Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 8, takes no more than 16 MiB, for the cache.
-        Training rows come on top: up to 256 MiB for each of the jobs at work, or one fold's if those take more.
+        bound, other than that a stack has at most 64 members and, above 4, takes no more than 16 MiB, for the cache.
+        Training rows come on top: for each of the jobs at work up to 256 MiB, or one fold's if those take more; as
+        many times that as preprocessing makes X wider.
 
     Attributes
     ----------

@@ -272,7 +272,7 @@ def test_large_members_are_together_only_as_far_as_the_cache_reaches(monkeypatch
     for cache in (2**25, 12 * need, need):
         monkeypatch.setattr(_stack, "CACHE", cache)
         sizes[cache] = [len(stack.estimators) for stack in make_stacks([Table(models, X, y)])]
-    assert list(sizes.values()) == [[20], [10, 10], [6, 7, 7]]
+    assert list(sizes.values()) == [[20], [10, 10], [4, 4, 4, 4, 4]]
 
 
 def test_a_bound_below_one_member_is_refused():

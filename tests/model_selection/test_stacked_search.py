@@ -20,6 +20,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
 from sklearn.exceptions import FitFailedWarning
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold, RandomizedSearchCV
 from sklearn.pipeline import Pipeline
@@ -798,3 +799,11 @@ def test_large_tables_are_held_a_few_at_a_time(jobs, monkeypatch):
         assert_same_results(stacked, plain)
         assert len(CountingScaler.fits) == 4 * 3
         assert max(held) <= 2 * most * jobs if most < 100 else held == [12]
+
+
+def test_texts_in_a_series_and_the_steps_that_read_them():
+    words = pd.Series(["red wine", "white wine", "beer", "red ale"] * 12)
+    y = np.column_stack([words.str.len(), words.str.contains("red")]).astype(float)
+    dense = FunctionTransformer(lambda counts: counts.toarray().astype(float), accept_sparse=True)
+    model = Pipeline([("count", CountVectorizer()), ("dense", dense), ("net", make_estimator())])
+    search_both(model, {"net__lr": [1e-3, 1e-2]}, words, y, stacks=1)
