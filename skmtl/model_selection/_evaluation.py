@@ -284,7 +284,8 @@ def _table_key(fit: Fit) -> tuple:
 
 def _has_no_score(result: dict) -> bool:
     scores = result["test_scores"]
-    return bool(np.isnan(list(scores.values()) if isinstance(scores, dict) else scores).all())
+    scores = list(scores.values()) if isinstance(scores, dict) else [scores]
+    return bool(scores) and bool(np.isnan(scores).all())
 
 
 def bytes_of(X) -> int:

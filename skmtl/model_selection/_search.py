@@ -19,10 +19,12 @@ from sklearn.model_selection._validation import _check_method_params
 from sklearn.utils import indexable
 from sklearn.utils._param_validation import Interval
 
+from skmtl._base import BaseMultiTask
 from skmtl._table import read_targets
 from skmtl.metrics import TaskScorer
 from skmtl.model_selection._evaluation import Evaluation
 from skmtl.model_selection._folds import search_splitter
+from skmtl.model_selection._jobs import last_step
 
 CHOICE = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_", "feature_names_in_")
 """What a search sets once it has chosen."""
@@ -91,7 +93,9 @@ class _StackedSearch:
 
     def _check_refit(self, y) -> None:
         """Refuse, before all the training, a `refit` that chooses none of a task scorer's scores."""
-        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit) or y is None:
+        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit):
+            return
+        if y is None or not isinstance(last_step(self.estimator)[1], BaseMultiTask):  # others may name tasks otherwise
             return
         names = ["average", *read_targets(y).task_names()]
         if self.refit not in names:

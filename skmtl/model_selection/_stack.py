@@ -162,8 +162,8 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
     alike: dict[tuple, list[tuple[BaseMultiTask, _Reading]]] = {}
     for table in tables:
         table.read()
-        members = [(estimator, table.reading) for estimator in table.estimators]
-        alike.setdefault(table.reading.shape, []).extend(members)
+        for estimator in table.estimators:
+            alike.setdefault(table.reading.shape, []).append((estimator, table.reading))
     stacks = []
     for members in alike.values():
         first, n_rows = members[0][1].first, len(members[0][1].data)
