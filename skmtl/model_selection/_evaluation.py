@@ -31,9 +31,10 @@ from skmtl.model_selection._jobs import (
     do_job,
     prepare,
     preprocessing_key,
+    table_key,
     weight_name,
 )
-from skmtl.model_selection._stack import CHUNK, cut_evenly, reading_key, stack_key, why_alone
+from skmtl.model_selection._stack import CHUNK, cut_evenly, stack_key, why_alone
 from skmtl.training import short_turns, threads_for
 
 __all__ = ["Evaluation"]
@@ -195,17 +196,17 @@ class Evaluation:
                 fit.preprocessing = preprocessing
             together.setdefault(stack_key(fits[0].last), []).extend(fits)
         stacks = [Job(part) for fits in together.values() for part in self._cut(fits)]
-        stacks.sort(key=lambda job: _table_key(job.fits[0]))  # those that need the same rows one after the other
+        stacks.sort(key=lambda job: table_key(job.fits[0]))  # those that need the same rows one after the other
         return [*stacks, *alone]
 
     def _cut(self, fits: list[Fit]) -> Iterator[list[Fit]]:
         """Yield parts of nearly equal size, as many as there are workers or a multiple of it where each is large."""
-        fits = sorted(fits, key=_table_key)
+        fits = sorted(fits, key=table_key)
         workers = self._n_workers()
         n_parts = min(workers * -(-len(fits) // (CHUNK * workers)), max(1, len(fits) // 4))
         most = max(1, TABLES // max(1, bytes_of(self.X)))  # tables of one part
         for part in cut_evenly(fits, n_parts):
-            tables = [list(own) for _, own in groupby(part, key=_table_key)]
+            tables = [list(own) for _, own in groupby(part, key=table_key)]
             for k in range(0, len(tables), most):
                 yield [fit for own in tables[k : k + most] for fit in own]
 
@@ -275,11 +276,6 @@ def _preprocessing(job: Job) -> dict[tuple, Fit]:
         return {}
     pipelines = [fit for fit in job.fits if isinstance(fit.estimator, Pipeline) and len(fit.estimator.steps) > 1]
     return {(fit.split, fit.preprocessing): fit for fit in reversed(pipelines)}
-
-
-def _table_key(fit: Fit) -> tuple:
-    """Return what fits that learn from the same rows have in common, to sort by."""
-    return fit.split, repr(fit.preprocessing), reading_key(fit.last)
 
 
 def _has_no_score(result: dict) -> bool:

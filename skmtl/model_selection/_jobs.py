@@ -250,8 +250,13 @@ def _by_table(fits: Sequence[Fit]) -> list[list[Fit]]:
     """Return the fits that learn from equal rows, table by table."""
     tables: dict[tuple, list[Fit]] = {}
     for fit in fits:
-        tables.setdefault((fit.split, fit.preprocessing, reading_key(fit.last)), []).append(fit)
+        tables.setdefault(table_key(fit), []).append(fit)
     return list(tables.values())
+
+
+def table_key(fit: Fit) -> tuple:
+    """Return what fits that learn from equal rows have in common; it can be sorted by."""
+    return fit.split, fit.preprocessing, reading_key(fit.last)
 
 
 def _table(fits: list[Fit], X, y, protocol: Protocol, prepared: Prepared | None, rows) -> Table:
