@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmtl._memory import tensor_over
 from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
 from skmtl._table import TargetTable, check_distinct
@@ -26,7 +27,7 @@ from skmtl._validation import check_features, check_label_weights, check_layer_s
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, train
+from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, make_tables, train
 from skmtl.weighting import WEIGHTINGS, Weighting
 
 
@@ -108,34 +109,44 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             If a parameter, X, y or a weight is not what it must be; the message names the task or the parameter.
         """
         with _all_or_nothing(self):
+            self._check_parameters()
             earlier = self._earlier() if self.warm_start else None
-            return self._fit(X, y, sample_weight, X_val, y_val, earlier, self.max_epochs)
+            return self._fit(X, y, sample_weight, X_val, y_val, earlier, int(self.max_epochs))
 
-    def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs):
-        data, valid = self._read(X, y, sample_weight, X_val, y_val, earlier)
-        net = train(self._training_run([self], earlier, max_epochs), data, valid)
+    def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs, adds_rows=False):
+        units = self._units() if adds_rows and earlier is not None else None
+        data, valid = self._read(X, y, sample_weight, X_val, y_val, earlier, adds_rows)
+        change = None if units is None else self._change_of(units)
+        net = train(self._training_run([self], earlier, max_epochs, change), data, valid)
         self._keep(net, earlier)
         return self
 
-    def _read(self, X, y, sample_weight, X_val=None, y_val=None, earlier=None):
-        """Check everything the user gave, learn names, targets and architecture; return training and held-out rows."""
-        self._check_parameters()
+    def _read(self, X, y, sample_weight, X_val=None, y_val=None, earlier=None, adds_rows=False):
+        """Check all data the user gave, learn names, targets and architecture; return training and held-out rows."""
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
-        X = check_features(self, X, self._input_dtypes() if earlier is None else self._numpy_dtype, earlier is None)
-        table = check_targets(y, X, may_lack_tasks=earlier is not None)
-        if earlier is not None:
-            self._check_same_tasks(table)
-        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, X), earlier is not None)
-        if earlier is None:
+        goes_on = earlier is not None
+        X = check_features(self, X, self._numpy_dtype if goes_on else self._input_dtypes(), not goes_on)
+        table = check_targets(y, X, "y", self.task_names_ if goes_on else None, goes_on or self._knows_targets())
+        names = self.task_names_ if goes_on else check_distinct(table.task_names())
+        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, names), goes_on)
+        if goes_on:
+            self._check_same_architecture()
+            self._follow_targets(table, weight, adds_rows)
+        else:
             self._numpy_dtype = X.dtype
-            self._learn_names(table)
-            layout = self._learn_targets(table, weight)
-            self._plan = self._make_plan(layout)
-        return self._split(self._to_tensors(X, table, weight), table, X_val, y_val)
+            self._learn_names(names, table)
+            self._plan = self._make_plan(self._learn_targets(table, weight))
+        return self._divide(X, table, weight, X_val, y_val)
 
     def _check_parameters(self) -> None:
-        self._validate_params()
+        """Refuse parameters that are not what they must be; nothing may use one before."""
+        try:
+            self._validate_params()
+        except (TypeError, OverflowError) as error:  # numbers that scikit-learn's checks cannot compare
+            numbers = {name: v for name, v in self.get_params(deep=False).items() if isinstance(v, Real)}
+            odd = {name: v for name, v in numbers.items() if not _is_plain_number(v)}
+            raise ValueError(f"Parameters must be numbers that a float can hold. Found {odd}: {error}.") from error
         try:
             torch.empty(0, device=self._torch_device())
         except (RuntimeError, AssertionError) as error:
@@ -156,7 +167,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             n_members=int(self.n_members),
         )
 
-    def _training_run(self, estimators, earlier, max_epochs: int) -> TrainingRun:
+    def _training_run(self, estimators, earlier, max_epochs: int, change=None) -> TrainingRun:
         """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
         return TrainingRun(
             plan=self._plan,
@@ -166,19 +177,20 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             task_names=[self.task_names_[t] for t in self._plan.layout.order],
             weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
             optimizer=self.optimizer,
-            batch_size=self.batch_size,
+            batch_size=int(self.batch_size),
             max_epochs=max_epochs,
             lr_schedule=self.lr_schedule,
-            patience=self.n_iter_no_change if self.early_stopping else None,
-            tol=self.tol,
+            patience=min(int(self.n_iter_no_change), max_epochs) if self.early_stopping else None,
+            tol=float(self.tol),
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             earlier=earlier,
+            change_of_units=change,
         )
 
     def _keep(self, net, earlier) -> None:
         """Take the trained net and its history."""
-        before, ids = ([], range(self.n_members)) if earlier is None else (self.history_, self._kept)
+        before, ids = ([], range(int(self.n_members))) if earlier is None else (self.history_, self._kept)
         self.net_ = net
         finite = self._keep_finite(net, range(len(ids)), ids, before)
         self.network_ = (net.module_ if len(finite) == len(ids) else _copy_of(net, finite, self._plan)).eval()
@@ -211,6 +223,15 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
                 ConvergenceWarning,
                 stacklevel=5,
             )
+        undefined = {m: net.undefined_[m] for m in finite if m in net.undefined_}
+        if undefined:
+            warnings.warn(
+                f"The validation loss is not finite from epoch {min(undefined.values())} on"
+                f"{'' if len(finite) == 1 else f', of {len(undefined)} of {len(finite)} members'}: look for extreme "
+                f"values in the validation rows, or try a smaller lr. Such epochs count as the worst.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
         return finite
 
     # ---- going on from an earlier fit ---------------------------------------------------------------------------
@@ -221,14 +242,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         return net if net is not None and net.module_ is network else network
 
     def _partial_fit(self, X, y, sample_weight):
-        if self.early_stopping:
-            raise ValueError("partial_fit makes one pass over the rows it is given; set early_stopping=False for it.")
         with _all_or_nothing(self):
-            return self._fit(X, y, sample_weight, None, None, self._earlier(), 1)
+            self._check_parameters()
+            if self.early_stopping:
+                raise ValueError("partial_fit makes one pass over the rows it is given: set early_stopping=False.")
+            return self._fit(X, y, sample_weight, None, None, self._earlier(), 1, adds_rows=True)
 
-    def _check_same_tasks(self, table: TargetTable) -> None:
-        if table.n_columns != self.n_tasks_:
-            raise ValueError(f"The earlier fit had {self.n_tasks_} tasks {self.task_names_}. Found {table.n_columns}.")
+    def _check_same_architecture(self) -> None:
         plan = self._make_plan(self._plan.layout)
         if plan.architecture() != self._plan.architecture():
             raise ValueError(
@@ -238,8 +258,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     # ---- data ---------------------------------------------------------------------------------------------------
 
-    def _learn_names(self, table: TargetTable) -> None:
-        self.task_names_ = check_distinct(table.task_names())
+    def _learn_names(self, names: list[str], table: TargetTable) -> None:
+        self.task_names_ = names
         self.n_tasks_ = table.n_columns
         self._target_ndim, self._target_dtype = table.ndim, table.dtype
 
@@ -247,36 +267,27 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return the label weights; a classifier multiplies them by its class weights."""
         return weight
 
-    def _to_tensors(self, X: np.ndarray, table: TargetTable, weight: np.ndarray | None) -> TensorData:
-        """Return rows with encoded targets, in the network's task order and precision."""
-        order = self._plan.layout.order
-        place = {"dtype": self._torch_dtype, "device": self._torch_device()}
-        y = self._encode(table)
-        if weight is not None:
-            y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
-        in_order = bool((order == np.arange(len(order))).all())
-        y = torch.as_tensor(y if in_order else y[:, order], **place)
-        rows = None
-        if weight is not None:
-            used = (weight > 0).any(axis=1)
-            rows = None if used.all() else torch.as_tensor(np.flatnonzero(used), device=place["device"])
-            weight = torch.as_tensor(weight[:, order], **place)
-        return TensorData(torch.as_tensor(X if X.flags.writeable else X.copy(), **place), y, weight, rows)
-
-    def _split(self, data: TensorData, table: TargetTable, X_val, y_val) -> tuple[TensorData, TensorData | None]:
+    def _divide(self, X, table: TargetTable, weight, X_val, y_val) -> tuple[TensorData, TensorData | None]:
         """Return the rows to learn from and those to validate on, if any."""
         if (X_val is None) != (y_val is None):
             raise ValueError("X_val and y_val must be given together. Found only one of them.")
-        if X_val is not None:
-            X_val = check_features(self, X_val, self._input_dtypes(), reset=False)
-            held_out = check_targets(y_val, X_val, "y_val")
-            if held_out.n_columns != self.n_tasks_:
-                raise ValueError(f"y_val must have {self.n_tasks_} columns, as y. Found {held_out.n_columns}.")
-            return data, self._to_tensors(X_val, held_out, check_label_weights(None, held_out, X_val))
-        if not self.early_stopping:
-            return data, None
-        rows = np.arange(len(table)) if data.rows is None else data.rows.cpu().numpy()
-        codes = label_codes(table.columns, table.observed, continuous=[self._is_continuous] * self.n_tasks_)[rows]
+        used = None if weight is None else (weight > 0).any(axis=1)
+        rows = None if used is None or used.all() else np.flatnonzero(used)
+        hold_out = self.early_stopping and X_val is None
+        parts = self._hold_out(table, weight, rows) if hold_out else [rows]
+        data, *held_out = self._tables(X, table, weight, parts, int(self.batch_size))
+        if X_val is None:
+            return data, held_out[0] if hold_out else None
+        return data, self._validation_table(X_val, y_val)
+
+    def _hold_out(self, table: TargetTable, weight, rows: np.ndarray | None) -> list[np.ndarray]:
+        """Return the rows to learn from and those held out; a label of weight 0 has no say in it."""
+        observed = table.observed if weight is None else weight > 0
+        if rows is None:
+            rows, columns = np.arange(len(table)), table.columns
+        else:
+            columns, observed = table.take(rows).columns, observed[rows]
+        codes = label_codes(columns, observed, continuous=[self._is_continuous] * self.n_tasks_)
         shares = (1.0 - self.validation_fraction, self.validation_fraction)
         part = assign_parts(codes, shares, check_random_state(self.random_state))
         if not (part == 1).any() or not (part == 0).any():
@@ -284,10 +295,31 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
                 f"validation_fraction={self.validation_fraction} of {len(rows)} rows leaves an empty training or "
                 f"validation set. Give more rows or another fraction."
             )
-        return tuple(
-            TensorData(data.X, data.y, data.weight, torch.as_tensor(rows[part == k], device=data.X.device))
-            for k in (0, 1)
-        )
+        return [rows[part == k] for k in (0, 1)]
+
+    def _validation_table(self, X_val, y_val) -> TensorData:
+        """Return a validation set of the user's own; tasks without a label in it have no say."""
+        X_val = check_features(self, X_val, self._input_dtypes(), reset=False)
+        table = check_targets(y_val, X_val, "y_val", self.task_names_, may_lack_tasks=True)
+        absent = [name for name, seen in zip(self.task_names_, table.observed.T, strict=True) if not seen.any()]
+        if absent:
+            warnings.warn(
+                f"y_val has no label of {len(absent)} of {self.n_tasks_} tasks, which the validation loss leaves out: "
+                f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
+                stacklevel=6,
+            )
+        weight = check_label_weights(None, table, self.task_names_)
+        return self._tables(X_val, table, weight, [None], len(X_val))[0]
+
+    def _tables(self, X, table: TargetTable, weight, parts, batch_size: int) -> list[TensorData]:
+        """Return rows with encoded targets, in the network's task order and precision: one table for each part."""
+        order, place = self._plan.layout.order, {"dtype": self._torch_dtype, "device": self._torch_device()}
+        y = self._encode(table)
+        if weight is not None:
+            y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
+        if not (order == np.arange(len(order))).all():
+            y, weight = y[:, order], None if weight is None else weight[:, order]
+        return make_tables(tensor_over(X).to(**place), torch.as_tensor(y, **place), weight, parts, batch_size)
 
     def _torch_device(self) -> torch.device:
         if self.device == "auto":
@@ -373,7 +405,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             return polars.DataFrame({name: column.tolist() for name, column in columns.items()})
         import pandas
 
-        return pandas.DataFrame(columns, index=getattr(X, "index", None)).infer_objects()
+        return pandas.DataFrame(columns, index=X.index if hasattr(X, "iloc") else None).infer_objects()
 
     def transform(self, X):
         """Return the shared representation.
@@ -390,11 +422,19 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             in the order of ``task_names_``; an ensemble gives its members' representations side by side.
         """
         X = self._check_X(X)
-        return in_chunks(lambda x: _side_by_side(self.network_.trunk.shared(x)), X, self.network_)
+        return in_chunks(self._shared, X, self.network_)
+
+    def _shared(self, x: torch.Tensor) -> torch.Tensor:
+        """Return the shared representation, tasks in the user's order and members side by side: (1, batch, n)."""
+        features = self.network_.trunk.shared(x)
+        if features.ndim == 4:
+            features = features[:, self._plan.layout.places].transpose(1, 2).flatten(2)
+        return features if len(features) == 1 else features.transpose(0, 1).flatten(1).unsqueeze(0)
 
     @property
     def _n_features_out(self):
-        return self.network_.trunk.n_shared * len(self._kept)
+        one_row = np.zeros((1, self.n_features_in_), dtype=self._numpy_dtype)
+        return in_chunks(self._shared, one_row, self.network_).shape[1]
 
     @available_if(_attends)
     def attention_weights(self, X):
@@ -454,7 +494,9 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         dict
             Accuracy (classifier) or R² (regressor) by task name; NaN for a task without a label.
         """
-        return task_scores(self._metric, y, self.predict(X), sample_weight=sample_weight, task_names=self.task_names_)
+        predicted = self.predict(X)
+        known = {"task_names": self.task_names_, "classes": self._classes_of_each()}
+        return task_scores(self._metric, y, predicted, sample_weight=sample_weight, **known)
 
     def score(self, X, y, sample_weight=None):
         """Return the mean over tasks of `score_tasks`.
@@ -514,6 +556,25 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
         """Learn classes or scales from observed labels; return the places of the tasks."""
 
+    def _classes_of_each(self) -> list[np.ndarray] | None:
+        """Return the classes of each task, if they have classes."""
+        return None
+
+    def _knows_targets(self) -> bool:
+        """Return whether all that is to be learned of the targets was given beside them."""
+        return False
+
+    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
+        """Take account of targets that come after those of an earlier fit: in addition to them, or instead."""
+
+    def _units(self) -> object:
+        """Return in what units the network says what it says, or None where that never changes."""
+        return None
+
+    def _change_of(self, units) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return factor and shift of each task, (n_tasks,), from earlier units to those of today; None for none."""
+        return None
+
     @abstractmethod
     def _encode(self, table: TargetTable) -> np.ndarray:
         """Return targets as floats (n_samples, n_tasks), 0 where missing."""
@@ -538,32 +599,64 @@ def _all_or_nothing(estimator):
 def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
     """Return what each of these estimators, fitted side by side, has for itself; `first` has read the targets."""
     place = {"dtype": first._torch_dtype, "device": first._torch_device()}
-    ids = range(first.n_members) if earlier is None else first._kept
+    ids = range(int(first.n_members)) if earlier is None else first._kept
     seeds = [seed for e in estimators for seed in _seeds(e, ids)]
     estimators = [e for e in estimators for _ in ids]
     weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]
     task_weights = None
     if any(w is not None for w in weights):
         rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
-        task_weights = torch.as_tensor(np.stack(rows)[:, first._plan.layout.order], **place)
+        rows = np.stack(rows)[:, first._plan.layout.order]
+        task_weights = _in_precision("task_weights", rows.ravel().tolist(), place).view(rows.shape)
 
-    def each(values) -> torch.Tensor:
-        return torch.tensor([float(value) for value in values], **place)
+    def each(name: str, values: Sequence[float]) -> torch.Tensor:
+        return _in_precision(name, values, place)
 
     return Members(
         seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
         task_weights=task_weights,
-        sharing_lambda=each(e.sharing_lambda for e in estimators),
-        lr=each(e.lr for e in estimators),
-        weight_decay=each(_weight_decay(e) for e in estimators),
-        dropout=each(e.dropout for e in estimators),
+        sharing_lambda=each("sharing_lambda", [min(e.sharing_lambda, _most(first)) for e in estimators]),
+        lr=each("lr", [e.lr for e in estimators]),
+        weight_decay=each("weight_decay", [_weight_decay(e) for e in estimators]),
+        dropout=each("dropout", [e.dropout for e in estimators]),
     )
+
+
+def _most(estimator: BaseMultiTask) -> float:
+    """Return the largest λ to compute with: towers are one long before, and beyond it products overflow."""
+    return 1e30 if estimator._torch_dtype == torch.float32 else 1e250
+
+
+def _is_plain_number(value) -> bool:
+    return isinstance(value, (int, float, np.number)) and abs(value) <= np.finfo(np.float64).max
+
+
+def _in_precision(name: str, values: Sequence[float], place: dict) -> torch.Tensor:
+    """Return a parameter of each member in the network's precision, if there it still is what it must be."""
+    dtype = np.float32 if place["dtype"] == torch.float32 else np.float64
+    try:
+        exact = np.array(values, dtype=np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold. Found {values!r}.") from None
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(dtype)
+    lost = ~np.isfinite(rounded)
+    if name in ("lr", "task_weights"):
+        lost |= (rounded == 0) & (exact > 0)
+    elif name == "dropout":
+        lost |= rounded >= 1
+    if lost.any():
+        raise ValueError(
+            f"{name}={float(exact[lost][0])!r} is {rounded[lost][0]:g} in {np.dtype(dtype)}, in which the network "
+            f"computes. Choose another value, or dtype='float64'."
+        )
+    return torch.from_numpy(rounded).to(place["device"])
 
 
 def _seeds(estimator: BaseMultiTask, ids: Sequence[int]) -> list[int]:
     """Return the seeds of these members: the first is that of a single network, the others are drawn after it."""
     random_state = check_random_state(estimator.random_state)
-    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(estimator.n_members)]
+    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(int(estimator.n_members))]
     return [seeds[k] for k in ids]
 
 
@@ -578,11 +671,6 @@ def _copy_of(net, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork
     """Return a network of these members of a stack, of which some may have left."""
     place = {m: k for k, m in enumerate(net.active.tolist())}
     return members_of(net.module_, [place[m] for m in members], plan)
-
-
-def _side_by_side(features: torch.Tensor) -> torch.Tensor:
-    """Return (member, batch, n) as (1, batch, member * n)."""
-    return features if len(features) == 1 else features.transpose(0, 1).flatten(1).unsqueeze(0)
 
 
 def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> list[dict]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,13 +12,36 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmtl._memory import tensor_over
 from skmtl._threads import threads_for
 from skmtl.sharing import DensePass, DenseStack, Pass, Sharing, SharingModule, TrunkShape, is_view, submodule
 from skmtl.tasks import TaskGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
 
-GLOBAL_GENERATOR = threading.RLock()
+
+class _Lock:
+    """A lock that one thread may take several times, and that is free in a process that was forked from another.
+
+    There the thread that may have held it does not exist.
+    """
+
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+GLOBAL_GENERATOR = _Lock()
 """Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
 
 
@@ -213,7 +237,7 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     device, chunk = network.device, max(CHUNK // network.n_members, 256)
     work = 2.0 * min(len(X), chunk) * network.n_parameters
     with threads_for(work), torch.inference_mode():
-        rows = torch.from_numpy(X if X.flags.writeable else X.copy())
+        rows = tensor_over(X)
         if len(X) <= chunk:
             return function(rows.to(device))[0].cpu().numpy()
         first = function(rows[:chunk].to(device))[0].cpu()
@@ -240,6 +264,13 @@ class SharedHeads(nn.Module):
 
     def bind(self, features: Tensor) -> DensePass:
         return self.stack.bind(features)
+
+    def change_units(self, factor: Tensor, shift: Tensor) -> None:
+        """Let every output f of task t become ``factor[t] * f + shift[t]``."""
+        owner = _column_owners(self.groups).to(factor.device)
+        with torch.no_grad():
+            self.stack.weight_0.mul_(factor[owner])
+            self.stack.bias_0.mul_(factor[owner]).add_(shift[owner])
 
     def similarity(self) -> Tensor:
         """Return how alike two heads read the features: (member, task, task).
@@ -278,6 +309,13 @@ class TaskHeads(nn.Module):
 
     def bind(self, features: Tensor) -> TaskHeadsPass:
         return TaskHeadsPass(self, features)
+
+    def change_units(self, factor: Tensor, shift: Tensor) -> None:
+        """Let every output f of task t become ``factor[t] * f + shift[t]``."""
+        weight, bias = self.stack._pair(self.stack.n_layers - 1)
+        with torch.no_grad():
+            weight.mul_(factor[:, None, None])
+            bias.mul_(factor[:, None, None]).add_(shift[:, None, None])
 
     def similarity(self) -> Tensor:
         """Return the cosine of the heads' parameters: (member, task, task)."""

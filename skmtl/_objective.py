@@ -1,12 +1,15 @@
-"""The objective: raw outputs, targets and label weights become one loss per task, and its gradient.
+"""The objective: raw outputs, targets and what each label counts become one loss per task, and its gradient.
 
-The mask of missing labels is applied here and nowhere else: a missing label has weight 0.
+What a label counts is its coefficient: its share in the weight of its task, 0 where it is missing, times the number of
+steps in an epoch. So a step's losses are, on average over the steps of an epoch, the weighted means over all observed
+labels, however few of them are in one batch; and what acts in every step, as the sharing penalty and weight decay do,
+weighs against a task just what the objective says. Means over the labels of each batch would not do that: a task
+without a label in most batches would count for less the rarer its labels and the smaller the batches are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +20,7 @@ Weigh = Callable[[Tensor], Tensor | None]
 
 
 class Objective(nn.Module):
-    r"""One loss per task, :math:`L_t = \sum_i s_{it} \ell_{it} / \sum_i s_{it}` over its observed labels.
+    r"""One loss per task, :math:`L_t = \sum_i c_{it} \ell_{it}` over its observed labels, of coefficients :math:`c`.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class Objective(nn.Module):
         super().__init__()
         self.groups = groups
 
-    def forward(self, raw: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    def forward(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
         """Return the task losses (member, task), differentiable.
 
         Parameters
@@ -38,10 +41,10 @@ class Objective(nn.Module):
             Network outputs.
         target : Tensor of shape (batch, task) or (member, batch, task)
             Encoded targets; any finite number where the label is missing.
-        weight : Tensor of the shape of target, or None
-            Weight of each label, 0 where missing; None where every label is observed and weighs 1.
+        coefficient : Tensor of the shape of target, or one number
+            What multiplies each label's loss, 0 where it is missing.
         """
-        return (self.pointwise(raw, target) * coefficients(target, weight)).sum(-2)
+        return (self.pointwise(raw, target) * coefficient).sum(-2)
 
     def pointwise(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each label: (member, batch, task)."""
@@ -79,19 +82,18 @@ class LossPass:
         scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
         self._parts = list(zip([group.kind.weighted_losses for group in groups], own, scratch, strict=True))
 
-    def __call__(self, target: Tensor, weight: Tensor | None, out: Tensor, weigh: Weigh) -> None:
+    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
 
         Parameters
         ----------
-        target, weight : Tensor
+        target, coefficient : Tensor
             As for `Objective`.
         out : Tensor of shape (member, task)
             Receives the losses.
         weigh : callable
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
-        coefficient = coefficients(target, weight)
         if len(self._parts) == 1:
             weighted_losses, columns, scratch = self._parts[0]
             weighted_losses(columns, target, coefficient, out, scratch)
@@ -106,28 +108,3 @@ class LossPass:
     def _by_column(self, values: Tensor) -> Tensor:
         """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
         return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self._groups], dim=-1)
-
-
-def coefficients(target: Tensor, weight: Tensor | None) -> Tensor:
-    """Return what multiplies each label's loss so that the sum over the batch is the weighted mean.
-
-    A task without a label in the batch gets zeros, never NaN.
-    """
-    if weight is None:
-        return _share_of_a_row(target.shape[-2], target.dtype, target.device)
-    total = weight.sum(-2, keepdim=True)
-    return weight / torch.maximum(total, _smallest(weight.dtype, weight.device))
-
-
-@cache
-def _share_of_a_row(n_rows: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return 1 / n as a tensor: torch turns a Python number into one at every use, which costs more than using it."""
-    with torch.inference_mode(False):
-        return torch.tensor(1.0 / n_rows, dtype=dtype, device=device)
-
-
-@cache
-def _smallest(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return the smallest normal number of a precision as a tensor."""
-    with torch.inference_mode(False):
-        return torch.tensor(torch.finfo(dtype).tiny, dtype=dtype, device=device)

@@ -1,19 +1,36 @@
-"""One reader for every form a target table comes in: arrays, lists, pandas and polars frames.
+"""One reader for every form a target table comes in: arrays, masked arrays, lists, pandas, polars and Arrow tables.
 
-Reading keeps each column in its own labels and says which entries are observed. NaN, None, NaT and pandas' NA are
-missing everywhere in the package, because every room reads targets through this file.
+Reading keeps each column in its own labels and says which entries are observed. NaN, None, NaT, NA, Decimal('NaN') and
+masked entries are missing everywhere in the package, because every room reads targets through this file.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cached_property
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import issparse
 
-__all__ = ["TargetTable", "check_distinct", "observed_in", "read_targets"]
+__all__ = [
+    "TargetTable",
+    "check_columns",
+    "check_distinct",
+    "column_names",
+    "common_dtype",
+    "floats_of",
+    "observed_in",
+    "read_targets",
+    "survives",
+]
+
+
+NEVER_MISSING = {str, bytes, int, bool}
 
 
 @dataclass(frozen=True)
@@ -52,13 +69,12 @@ class TargetTable:
         """The columns as floats (n_samples, n_columns), 0 where missing; ValueError where a label is no number."""
         numbers = np.zeros(self.observed.shape)
         for t, (name, labels, seen) in enumerate(zip(self.task_names(), self.columns, self.observed.T, strict=True)):
-            if labels.dtype.kind not in "biuf":
-                found = next(v for v in labels[seen].tolist() if not isinstance(v, Real))
-                raise ValueError(f"Task {name!r}: a regression target must hold numbers. Found {found!r}.")
-            if seen.all():  # ten times faster than by index
-                numbers[:, t] = labels
+            everywhere = seen.all()  # then ten times faster than by index
+            floats = floats_of(labels if everywhere else labels[seen], f"Task {name!r}: a regression target")
+            if everywhere:
+                numbers[:, t] = floats
             else:
-                numbers[seen, t] = labels[seen]
+                numbers[seen, t] = floats
         return numbers
 
     def task_names(self) -> list[str]:
@@ -67,8 +83,7 @@ class TargetTable:
 
     def take(self, rows: np.ndarray) -> TargetTable:
         """Return the table of some rows."""
-        columns = [column[rows] for column in self.columns]
-        return TargetTable(columns, self.observed[rows], self.names, self.ndim, self.dtype)
+        return replace(self, columns=[column[rows] for column in self.columns], observed=self.observed[rows])
 
 
 def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
@@ -76,8 +91,9 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
 
     Parameters
     ----------
-    y : array-like, pandas or polars DataFrame or Series of shape (n_samples,) or (n_samples, n_columns)
-        NaN, None, NaT and NA are missing.
+    y : array-like, masked array, or pandas, polars or Arrow table or column, of shape (n_samples,) or \
+            (n_samples, n_columns)
+        NaN, None, NaT, NA, Decimal('NaN') and masked entries are missing.
     name : str, default="y"
         How error messages call it.
 
@@ -89,22 +105,65 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     Raises
     ------
     ValueError
-        If `y` has no column, more than two dimensions or complex numbers.
+        If `y` has no column, more than two dimensions, fields or complex numbers.
+    TypeError
+        If `y` is a sparse matrix, a dict, or another container that is no table.
     """
+    y = _check_container(y, name)
+    names = column_names(y)
     if _is_frame(y):
-        names = [str(c) for c in y.columns]
-        columns, observed = _read_columns([_own_column(y, i) for i in range(len(names))])
-        ndim, dtype = 2, _common_dtype(columns)
+        raw, ndim, shape = [_column(y, i) for i in range(len(names))], 2, (len(y), len(names))
     else:
         array = _as_array(y, name)
-        names = [str(y.name)] if getattr(y, "name", None) not in (None, "") else None
-        columns, observed = _read_columns([array] if array.ndim == 1 else list(array.T))
-        ndim, dtype = array.ndim, _array_dtype(array, columns)
-    if not columns:
-        raise ValueError(f"{name} must have at least one column. Found shape {np.shape(y)}.")
+        raw, ndim, shape = [array] if array.ndim == 1 else list(array.T), array.ndim, array.shape
+    if not raw:
+        raise ValueError(f"{name} must have at least one column. Found shape {shape}.")
+    columns, observed = zip(*map(_read_column, raw), strict=True)
     if any(column.dtype.kind == "c" for column in columns):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
-    return TargetTable(columns, np.stack(observed, axis=1), names, ndim, dtype)
+    keeps_dtype = not _is_frame(y) and array.dtype.kind != "T" and (ndim == 2 or array.dtype.kind != "O")
+    dtype = array.dtype if keeps_dtype else common_dtype(columns)
+    return TargetTable(list(columns), np.stack(observed, axis=1), names, ndim, dtype)
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------
+
+
+def column_names(table) -> list[str] | None:
+    """Return the names of the columns of a frame, or of a named Series; None where there are none."""
+    if _is_frame(table):
+        return [str(c) for c in (table.column_names if _is_arrow(table) else table.columns)]
+    name = getattr(table, "name", None) if hasattr(table, "to_numpy") else None  # arrays in files have a name, too
+    return None if name is None or str(name) == "" or np.ndim(table) != 1 else [str(name)]
+
+
+def check_columns(names: Sequence[str] | None, n_columns: int, tasks: Sequence[str], what: str) -> None:
+    """Refuse a table whose columns are not the tasks, in their order; one without names goes by position.
+
+    Parameters
+    ----------
+    names : sequence of str or None
+        Names of the columns of a table, if it has any. "0", "1", ... are no names beside others.
+    n_columns : int
+        How many columns it has.
+    tasks : sequence of str
+        Names of the tasks.
+    what : str
+        How the error message calls the table.
+    """
+    if n_columns != len(tasks):
+        raise ValueError(
+            f"{what} must have one column for each of the {len(tasks)} tasks {_listed(tasks)}. Found {n_columns}"
+            f"{'' if names is None else f': {_listed(names)}'}."
+        )
+    if names is None or list(names) == list(tasks):
+        return
+    if _are_positions(names) != _are_positions(tasks) and not set(names) & set(tasks):
+        return
+    raise ValueError(
+        f"The columns of {what} must be in the order of the tasks, and named as they are: {_listed(tasks)}. Found "
+        f"{_listed(names)}. Reorder or rename them, or give an array."
+    )
 
 
 def check_distinct(names: list[str]) -> list[str]:
@@ -115,75 +174,156 @@ def check_distinct(names: list[str]) -> list[str]:
     return names
 
 
+def _are_positions(names: Sequence[str]) -> bool:
+    return list(names) == [str(t) for t in range(len(names))]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"[{', '.join(map(repr, names[:20]))}{', ...' if len(names) > 20 else ''}]"
+
+
+# ---- containers -----------------------------------------------------------------------------------------------------
+
+
+def _check_container(y, name: str):
+    """Return y, computed if it is lazy; refuse what is no table."""
+    if issparse(y):
+        raise TypeError(
+            f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
+            f"numpy array."
+        )
+    if isinstance(y, (Mapping, AbstractSet, str, bytes)) or hasattr(y, "__next__"):
+        raise TypeError(f"{name} must be an array, a list or a frame. Found {type(y).__name__}: make it a DataFrame.")
+    if hasattr(y, "__dask_graph__"):
+        return y.compute()
+    if type(y).__module__.partition(".")[0] == "torch":
+        return y.detach().cpu().numpy()
+    return y
+
+
+def _is_arrow(y) -> bool:
+    return type(y).__module__.partition(".")[0] == "pyarrow"
+
+
 def _is_frame(y) -> bool:
     return hasattr(y, "columns") and hasattr(y, "shape")
 
 
-def _own_column(frame, i):
-    """Return column i as a pandas or polars Series (positions, because names may repeat in pandas)."""
+def _column(frame, i: int):
+    """Return column i (positions, because names may repeat)."""
+    if _is_arrow(frame):
+        return frame.column(i)
     return frame.iloc[:, i] if hasattr(frame, "iloc") else frame.to_series(i)
 
 
 def _as_array(y, name: str) -> np.ndarray:
-    if hasattr(y, "to_numpy"):
-        array = _read_series(y)
-    elif isinstance(y, (list, tuple)) and _is_ragged(y):
-        raise ValueError(f"{name} must be a table: every row needs as many labels as the first.")
+    if isinstance(y, (list, tuple)):
+        array = _read_list(y, name)
     else:
-        array = np.asarray(y, dtype=object) if _mixes_types(y) else np.asarray(y)
+        array = _read_series(y) if hasattr(y, "to_numpy") else y if isinstance(y, np.ndarray) else np.asarray(y)
+    if array.dtype.names is not None:
+        raise ValueError(
+            f"{name} must hold one label in each cell. Found a structured array with the fields "
+            f"{_listed(array.dtype.names)}: give its fields as columns of a 2-D array or DataFrame."
+        )
     if array.ndim not in (1, 2):
         raise ValueError(f"{name} must be 1-D or 2-D. Found an array of shape {array.shape}.")
     return array
 
 
-def _mixes_types(y) -> bool:
-    """Say whether numpy would turn a list's numbers or None into strings."""
-    if not isinstance(y, (list, tuple)):
-        return False
-    return np.asarray(y).dtype.kind in "US" and any(not isinstance(v, (str, bytes)) for row in y for v in _cells(row))
-
-
-def _is_ragged(y) -> bool:
-    return len({len(_cells(row)) for row in y}) > 1
+def _read_list(y: Sequence, name: str) -> np.ndarray:
+    """Return a list as an array, of objects where numpy would turn one label into another."""
+    if any(isinstance(row, Mapping) for row in y):
+        raise TypeError(f"{name} must be an array, a list or a frame. Found a list of dicts: make it a DataFrame.")
+    if len({len(_cells(row)) for row in y}) > 1:
+        raise ValueError(f"{name} must be a table: every row needs as many labels as the first.")
+    if any(isinstance(row, np.ma.MaskedArray) and row.ndim for row in y):
+        return np.ma.stack([np.ma.asarray(row) for row in y])
+    cells = [v for row in y for v in _cells(row)]
+    if any(v is np.ma.masked for v in cells):
+        return np.asarray(y, dtype=object)
+    array = np.asarray(y)
+    return array if _says_the_same(array, cells) else np.asarray(y, dtype=object)
 
 
 def _cells(row):
-    return row if isinstance(row, (list, tuple, np.ndarray)) else [row]
+    return row if isinstance(row, (list, tuple)) or (isinstance(row, np.ndarray) and row.ndim) else [row]
+
+
+def _says_the_same(array: np.ndarray, labels: Sequence) -> bool:
+    """Return whether an array that numpy made of labels holds them unchanged.
+
+    Numbers become strings beside strings, strings lose zeros at their end, and beside floats or large integers whole
+    numbers become floats, not all of which floats can hold.
+    """
+    if array.dtype.kind in "US":
+        return (
+            all(issubclass(kind, (str, bytes)) for kind in set(map(type, labels))) and array.ravel().tolist() == labels
+        )
+    if array.dtype.kind == "f" and (np.abs(array) >= _exact(array.dtype)).any():
+        return all(a == int(v) for a, v in zip(array.ravel().tolist(), labels, strict=True) if isinstance(v, Integral))
+    return True
 
 
 def _read_series(series) -> np.ndarray:
-    """Return a Series as an array that keeps integers integers where labels are missing."""
+    """Return a Series or Arrow column as an array that keeps integers integers where labels are missing."""
+    if _is_arrow(series):
+        return _as_objects(series.to_pylist())
     if hasattr(series, "is_null"):  # polars
-        return np.array(series.to_list(), dtype=object) if series.null_count() else series.to_numpy()
+        if series.null_count():
+            return _as_objects(series.to_list())
+        series = series.to_numpy()
     array = np.asarray(series)
     if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
-        return np.array(series.tolist(), dtype=object)
-    return array.astype(object) if array.dtype.kind in "mM" else array
+        return _as_objects(series.tolist())
+    if array.dtype.kind in "mM":  # numpy makes whole numbers of those in nanoseconds, where it makes objects of them
+        import pandas
+
+        return pandas.Series(array).astype(object).to_numpy()
+    return array
 
 
-def _read_columns(raw: list) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    columns, observed = [], []
-    for series in raw:
-        array = series if isinstance(series, np.ndarray) else _read_series(series)
-        seen = observed_in(array)
-        columns.append(_native(array, seen))
-        observed.append(seen)
-    return columns, observed
+def _as_objects(labels: list) -> np.ndarray:
+    return np.fromiter(labels, dtype=object, count=len(labels))  # labels may be sequences
+
+
+# ---- labels ---------------------------------------------------------------------------------------------------------
+
+
+def _read_column(column) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a column in their own dtype, and where it has one."""
+    array = column if isinstance(column, np.ndarray) else _read_series(column)
+    masked = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
+    if array.dtype.kind == "T":  # numpy's strings of variable width, whose mark of a missing one may be a string, too
+        mark = getattr(array.dtype, "na_object", None)
+        is_mark = [not isinstance(v, str) or (isinstance(mark, str) and v == mark) for v in array]
+        array = _as_objects([None if missing else v for v, missing in zip(array, is_mark, strict=True)])
+    array = np.asarray(array)
+    seen = observed_in(array) if masked is None else observed_in(array) & ~masked
+    return _native(array, seen), seen
 
 
 def observed_in(array: np.ndarray) -> np.ndarray:
     """Return where a column has a label: bool array of shape (n_samples,)."""
     if array.dtype.kind in "fc":
         return ~np.isnan(array)
-    if array.dtype.kind != "O":
+    if array.dtype.kind in "mM":
+        return ~np.isnat(array)
+    if array.dtype.kind != "O" or set(map(type, array)) <= NEVER_MISSING:
         return np.ones(len(array), dtype=bool)
     return np.fromiter((not _is_missing(v) for v in array), dtype=bool, count=len(array))
 
 
 def _is_missing(value) -> bool:
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+    if type(value) in NEVER_MISSING:
+        return False
+    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
         return True
-    return isinstance(value, (float, np.floating)) and value != value
+    if isinstance(value, (float, np.floating)):
+        return value != value
+    if isinstance(value, (np.datetime64, np.timedelta64)):
+        return bool(np.isnat(value))
+    return isinstance(value, Decimal) and value.is_nan()
 
 
 def _native(array: np.ndarray, observed: np.ndarray) -> np.ndarray:
@@ -191,25 +331,60 @@ def _native(array: np.ndarray, observed: np.ndarray) -> np.ndarray:
     if array.dtype.kind != "O":
         return array
     labels = array[observed].tolist()
-    if {type(v) for v in labels} & {str, bytes} and not all(isinstance(v, str) for v in labels):
+    kinds = set(map(type, labels))
+    if any(hasattr(kind, "__len__") and not issubclass(kind, (str, bytes)) for kind in kinds):
+        return array  # lists, arrays, tuples
+    if any(issubclass(kind, (str, bytes)) for kind in kinds) and len({issubclass(kind, str) for kind in kinds}) > 1:
         return array
     plain = np.asarray(labels)
-    if plain.ndim != 1 or plain.dtype.kind == "O":
+    if plain.ndim != 1 or plain.dtype.kind == "O" or not _says_the_same(plain, labels):
         return array
     column = np.zeros(len(array), dtype=plain.dtype)
     column[observed] = plain
     return column
 
 
-def _array_dtype(array: np.ndarray, columns: list[np.ndarray]) -> np.dtype:
-    return array.dtype if array.dtype.kind != "O" or array.ndim == 2 else _common_dtype(columns)
-
-
-def _common_dtype(columns: list[np.ndarray]) -> np.dtype:
+def common_dtype(columns: Sequence[np.ndarray]) -> np.dtype:
     """Return the dtype that holds every column; objects where numpy would turn one kind of label into another."""
-    if not columns:
-        return np.dtype(object)
     kinds = {column.dtype.kind for column in columns}
-    if kinds <= set("iuf") or kinds == {"b"} or kinds <= set("US"):
-        return np.result_type(*columns)
+    if kinds <= set("iuf") or (len(kinds) == 1 and kinds <= set("bmM")) or kinds in ({"U"}, {"S"}):
+        dtype = np.result_type(*columns)
+        if all(survives(column, dtype) for column in columns):
+            return dtype
     return np.dtype(object)
+
+
+def survives(labels: np.ndarray, dtype: np.dtype) -> bool:
+    """Return whether labels are the same ones in another dtype."""
+    kinds = {labels.dtype.kind, dtype.kind}
+    if dtype.kind == "O" or len(labels) == 0 or (len(kinds) == 1 and np.can_cast(labels.dtype, dtype)):
+        return True
+    if len(kinds) == 2 and not kinds <= set("iuf"):
+        return False
+    if labels.dtype.kind in "iu" and dtype.kind == "f" and max(-int(labels.min()), int(labels.max())) <= _exact(dtype):
+        return True  # without a look at each
+    with np.errstate(all="ignore"):
+        return bool(labels.astype(dtype).tolist() == labels.tolist())
+
+
+def _exact(dtype: np.dtype) -> int:
+    """Return up to where a type of floats holds every whole number."""
+    return 2 ** (np.finfo(dtype).nmant + 1)
+
+
+def floats_of(labels: np.ndarray, what: str) -> np.ndarray:
+    """Return observed labels as float64; `what` begins the message that refuses what is no finite number."""
+    if labels.dtype.kind not in "biuf":
+        is_object = labels.dtype.kind == "O"
+        strange = [v for v in labels if not isinstance(v, (Real, Decimal))][:1] if is_object else list(labels[:1])
+        if strange:
+            found = strange[0].item() if isinstance(strange[0], np.character) else strange[0]
+            raise ValueError(f"{what} must hold numbers. Found {found!r}.")
+    try:
+        with np.errstate(over="ignore"):
+            floats = labels.astype(np.float64, copy=False)
+    except OverflowError:
+        raise ValueError(f"{what} must hold numbers of size < 1.8e308. Found a larger one.") from None
+    if np.isinf(floats).any():
+        raise ValueError(f"{what} must hold finite numbers. Found infinity or a value too large for float64.")
+    return floats

@@ -2,29 +2,47 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Number
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
-from sklearn.utils.validation import _check_sample_weight, check_array, check_consistent_length, validate_data
+from scipy.sparse import issparse
+from sklearn.utils.validation import check_consistent_length, validate_data
 
-from skmtl._table import TargetTable, read_targets
+from skmtl._table import TargetTable, check_columns, read_targets
+from skmtl._weights import read_weights
 
-_BAD_VALUES = re.compile("Input X contains|could not convert")  # in the messages of scikit-learn and numpy
+_BAD_VALUES = re.compile(r"Input X contains|could not convert|float\(\) argument|must be a string or a real number")
+"""In the messages of scikit-learn and numpy."""
 
 
 def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
     """Return X as a float array of shape (n_samples, n_features)."""
     if not reset and _is_plain(estimator, X, dtype):
         return X
+    X = _as_table(X)
     try:
         return validate_data(estimator, X, dtype=dtype, reset=reset)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         column = _first_bad_column(X) if _BAD_VALUES.search(str(error)) else None
         if column is None:
             raise
-        raise ValueError(f"Column {column!r} of X must hold finite numbers. {error}") from None
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Column {column!r} of X must hold finite numbers. {error}") from None
+
+
+def _as_table(X):
+    """Return X in a container that scikit-learn reads; refuse what it would read wrongly."""
+    if isinstance(X, Mapping) and not issparse(X):  # one of scipy's formats is a dict
+        raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
+    if np.ma.is_masked(X):
+        raise ValueError("X must hold finite numbers. Found masked entries: fill them, or impute them.")
+    return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
 
 
 def _is_plain(estimator, X, dtype) -> bool:
@@ -55,13 +73,20 @@ def _first_bad_column(X):
     return None
 
 
-def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y", may_lack_tasks: bool = False) -> TargetTable:
-    """Return the target table; refuse infinity, a wrong length and, unless it may, a task without a label."""
+def check_targets(
+    y: ArrayLike, X: np.ndarray, name: str = "y", tasks: Sequence[str] | None = None, may_lack_tasks: bool = False
+) -> TargetTable:
+    """Return the target table; refuse infinity, a wrong length and, unless it may, a task without a label.
+
+    `tasks` are the names that its columns must have, where they are known.
+    """
     table = read_targets(y, name)
     check_consistent_length(X, table.observed)
+    if tasks is not None:
+        check_columns(table.names, table.n_columns, tasks, name)
     place = "" if name == "y" else f" in {name}"
-    for task, labels, seen in zip(table.task_names(), table.columns, table.observed.T, strict=True):
-        if labels.dtype.kind == "f" and np.isinf(labels[seen]).any():
+    for task, labels, seen in zip(tasks or table.task_names(), table.columns, table.observed.T, strict=True):
+        if _has_infinity(labels, seen):
             raise ValueError(
                 f"Input {name} contains infinity or a value too large for dtype('float64'). Found in task {task!r}."
             )
@@ -72,23 +97,22 @@ def check_targets(y: ArrayLike, X: np.ndarray, name: str = "y", may_lack_tasks: 
     return table
 
 
-def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, X: np.ndarray) -> np.ndarray | None:
+def _has_infinity(labels: np.ndarray, seen: np.ndarray) -> bool:
+    if labels.dtype.kind == "O":
+        return any(isinstance(v, (float, Decimal)) and math.isinf(v) for v in labels[seen])
+    return labels.dtype.kind == "f" and bool(np.isinf(labels[seen]).any())
+
+
+def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, tasks: Sequence[str]) -> np.ndarray | None:
     """Return the weight of each label, (n_samples, n_tasks) and 0 where missing; None if all are observed and equal."""
+    missing = not table.observed.all()
     if sample_weight is None:
-        return None if table.observed.all() else table.observed.astype(np.float64)
-    weight = np.asarray(sample_weight)
-    if weight.ndim and weight.shape not in (table.observed.shape[:1], table.observed.shape):
-        raise ValueError(
-            f"sample_weight must have shape {table.observed.shape[:1]} or {table.observed.shape}. Found {weight.shape}."
-        )
-    if weight.ndim > 1:
-        weight = check_array(weight, dtype=np.float64, input_name="sample_weight")
-        if (weight < 0).any():
-            raise ValueError("Negative values in data passed to `sample_weight`.")
-    else:
-        weight = _check_sample_weight(
-            sample_weight if weight.ndim == 0 else weight, X, dtype=np.float64, ensure_non_negative=True
-        )[:, None]
+        return table.observed.astype(np.float64) if missing else None
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(len(table), sample_weight)  # scikit-learn takes one number for all rows
+    weight = read_weights(sample_weight, len(table), tasks)
+    if not missing and (weight == 1).all():
+        return None
     weight = np.where(table.observed, weight, 0.0)
     check_some_weight(weight, table)
     return weight
@@ -98,7 +122,7 @@ def check_some_weight(weight: np.ndarray, table: TargetTable) -> None:
     """Refuse a task all of whose observed labels weigh nothing."""
     empty = table.observed.any(axis=0) & ~(weight > 0).any(axis=0)
     if not (weight > 0).any():
-        raise ValueError("Sample weights are all zero: there is nothing to fit. Give at least one positive weight.")
+        raise ValueError("Sample weights must contain at least one non-zero number. Found zeros alone.")
     if empty.any():
         task = table.task_names()[int(np.flatnonzero(empty)[0])]
         raise ValueError(
@@ -111,6 +135,8 @@ def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence
     """Return the fixed weight of each task, (n_tasks,), or None for all 1; tasks a dict leaves out weigh 1."""
     if task_weights is None:
         return None
+    if hasattr(task_weights, "to_dict") and list(task_weights.index) != list(range(len(task_weights))):
+        task_weights = task_weights.to_dict()  # a Series with names: never by position
     by_name = isinstance(task_weights, Mapping)
     if by_name:
         check_task_names(task_weights, names, "task_weights")
@@ -138,8 +164,12 @@ def check_task_names(given: Mapping, names: Sequence[str], parameter: str) -> No
 
 def check_layer_sizes(sizes, parameter: str) -> tuple[int, ...]:
     """Return layer widths as a tuple of positive ints; a single int is one layer."""
-    widths = tuple(sizes) if np.ndim(sizes) else (sizes,)
+    try:
+        widths = tuple(sizes) if np.ndim(sizes) else (sizes,)
+    except ValueError:  # lists of unequal lengths
+        widths = (None,)
     for width in widths:
-        if not isinstance(width, (int, np.integer)) or isinstance(width, bool) or width < 1:
-            raise ValueError(f"{parameter} must hold integers >= 1. Found {sizes!r}.")
+        is_whole = isinstance(width, (int, np.integer)) and not isinstance(width, bool)
+        if not is_whole or not 1 <= width < 2**31:
+            raise ValueError(f"{parameter} must hold integers from 1 to 2**31 - 1. Found {sizes!r}.")
     return tuple(int(width) for width in widths)

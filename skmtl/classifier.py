@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 
 from skmtl._base import BaseMultiTask
-from skmtl._table import TargetTable, read_targets
+from skmtl._table import TargetTable, common_dtype, read_targets, survives
 from skmtl._validation import check_some_weight, check_task_names
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
 
@@ -215,7 +215,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
             Targets; missing ones are skipped.
         classes : array-like, or list of n_tasks array-likes, default=None
-            All classes of each task, for the first call; None takes those of this call's labels.
+            All classes of each task, for the first call, which then may lack labels of a task; None takes those of this
+            call's labels.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
             Weights.
 
@@ -227,7 +228,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a label is none of the classes of the first call.
+            If a label is none of the classes of the first call, or `classes` are given again and are others.
         """
         self._given_classes = classes
         try:
@@ -251,6 +252,22 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         proba = self._probabilities(self._raw(X))
         return proba[0] if self._target_ndim == 1 else proba
 
+    def predict_log_proba(self, X):
+        """Predict the logarithms of class probabilities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        list of n_tasks arrays of shape (n_samples, n_classes_t)
+            In the order of ``classes_``, in nats; one array if y was 1-D.
+        """
+        log_proba = self._probabilities(self._raw(X), logarithms=True)
+        return log_proba[0] if self._target_ndim == 1 else log_proba
+
     def predict_proba_members(self, X):
         """Predict class probabilities by each member of the ensemble.
 
@@ -269,10 +286,11 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         proba = [p.reshape(len(self._kept), -1, p.shape[-1]) for p in proba]
         return proba[0] if self._target_ndim == 1 else proba
 
-    def _probabilities(self, raw: np.ndarray) -> list[np.ndarray]:
+    def _probabilities(self, raw: np.ndarray, logarithms: bool = False) -> list[np.ndarray]:
         """Return the probabilities of each task from raw outputs (n_samples, n_outputs)."""
+        name = "log_probabilities" if logarithms else "probabilities"
         proba: list = [None] * self.n_tasks_
-        for task, columns in self._by_task(raw, lambda kind, raw: kind.probabilities(raw)):
+        for task, columns in self._by_task(raw, lambda kind, raw: getattr(kind, name)(raw)):
             proba[task] = columns[:, : len(self._codecs[task].classes)]
         return proba
 
@@ -285,11 +303,17 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
 
     def _find_codecs(self, table: TargetTable, goes_on: bool) -> list[ClassCodec]:
         """Return each task's classes: of the earlier fit, as given to `partial_fit`, or as observed."""
-        if goes_on:
-            return self._codecs
         given = self.__dict__.get("_given_classes")
         if given is not None:
-            return [ClassCodec(classes) for classes in _check_classes(given, table)]
+            codecs = [ClassCodec(classes) for classes in _check_classes(given, table)]
+            pairs = zip(codecs, self._codecs, strict=True) if goes_on else ()
+            if any(new.classes.tolist() != old.classes.tolist() for new, old in pairs):
+                raise ValueError(
+                    f"`classes={given!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}."
+                )
+            return codecs
+        if goes_on:
+            return self._codecs
         columns = zip(table.task_names(), table.columns, table.observed.T, strict=True)
         return [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
 
@@ -297,7 +321,18 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         self._codecs = self._find_codecs(table, goes_on=False)
         classes = [codec.classes for codec in self._codecs]
         self.classes_ = classes[0] if table.ndim == 1 else classes
+        holds_all = all(survives(c, table.dtype) for c in classes)
+        self._target_dtype = table.dtype if holds_all else common_dtype(classes)
         return classification_layout([len(c) for c in classes])
+
+    def _classes_of_each(self) -> list[np.ndarray]:
+        return [codec.classes for codec in self._codecs]
+
+    def _knows_targets(self) -> bool:
+        return self.__dict__.get("_given_classes") is not None
+
+    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
+        self._find_codecs(table, goes_on=True)  # refuses other classes than before
 
     def _encode(self, table: TargetTable) -> np.ndarray:
         y = np.zeros(table.observed.shape)
@@ -317,13 +352,13 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None, goes_on: bool) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        weight = table.observed.astype(np.float64) if weight is None else weight.copy()
+        weight = table.observed.astype(np.float64) if weight is None else weight / weight.max()
         names, codecs = table.task_names(), self._find_codecs(table, goes_on)
         for t, chosen in enumerate(self._class_weights(table)):
             if chosen is not None:
                 seen = table.observed[:, t]
                 codes = codecs[t].encode(table.columns[t][seen], names[t])
-                weight[seen, t] *= _class_weights(chosen, codecs[t], codes, names[t])[codes]
+                weight[seen, t] *= _class_weights(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
         check_some_weight(weight, table)
         return weight
 
@@ -357,24 +392,31 @@ def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
         )
     if len(per_task) != table.n_columns:
         raise ValueError(f"classes must hold one array for each of the {table.n_columns} tasks. Found {len(per_task)}.")
+    given = [read_targets(labels, "classes") for labels in per_task]
     return [
-        ClassCodec.fit(read_targets(c, "classes").columns[0], name).classes
-        for c, name in zip(per_task, table.task_names(), strict=True)
+        ClassCodec.fit(labels.columns[0][labels.observed[:, 0]], name).classes
+        for labels, name in zip(given, table.task_names(), strict=True)
     ]
 
 
-def _class_weights(chosen, codec: ClassCodec, codes: np.ndarray, task: str) -> np.ndarray:
-    """Return one weight per class: balanced over the observed labels, or as a dict says (1 for what it leaves out)."""
-    if chosen == "balanced":
-        count = np.bincount(codes, minlength=len(codec.classes))
-        return len(codes) / (np.count_nonzero(count) * np.maximum(count, 1))
+def _class_weights(chosen, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
+    """Return one weight per class: balanced over the labels' weights, or as a dict says (1 for what it leaves out).
+
+    As in scikit-learn, a dict may name classes that are absent, as long as it names all that are there.
+    """
+    if isinstance(chosen, str) and chosen == "balanced":
+        total = np.bincount(codes, weights=weight, minlength=len(codec.classes))
+        present = total > 0
+        return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
     if not isinstance(chosen, Mapping):
         raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
     known = codec.classes.tolist()
-    unknown = [label for label in chosen if label not in known]
-    if unknown:
-        raise ValueError(f"Task {task!r}: class_weight names unknown classes {unknown}. The classes are {known}.")
-    weights = [chosen.get(label, 1.0) for label in known]
-    if not all(isinstance(w, Real) and np.isfinite(w) and w >= 0 for w in weights):
+    unknown, unnamed = [c for c in chosen if c not in known], [c for c in known if c not in chosen]
+    if unknown and unnamed:
+        raise ValueError(
+            f"Task {task!r}: class_weight names unknown classes {unknown}, but not the classes {unnamed}. The classes "
+            f"are {known}."
+        )
+    if not all(isinstance(w, Real) and 0 <= w < np.inf for w in chosen.values()):
         raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
-    return np.array(weights, dtype=np.float64)
+    return np.array([chosen.get(label, 1.0) for label in known], dtype=np.float64)

@@ -76,7 +76,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision. ``"auto"`` keeps that of X on a CPU and takes float32 on a GPU.
     warm_start : bool, default=False
-        Let `fit` go on from the earlier fit, for `max_epochs` more epochs.
+        Let `fit` go on from the earlier fit, for `max_epochs` more epochs; targets are standardised anew.
     random_state : int, RandomState or None, default=None
         Draws initial weights, batches, dropout and the validation split. Equal seeds give equal bits on the same
         machine and thread count.
@@ -186,7 +186,9 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         self.verbose = verbose
 
     def partial_fit(self, X, y, sample_weight=None):
-        """Make one pass over some rows; the first call fixes the scale of the targets.
+        """Make one pass over some rows; mean and scale of the targets are those of all rows so far.
+
+        As they change with new rows, so do the last layers of the heads, so that predictions stay what they were.
 
         Parameters
         ----------
@@ -230,22 +232,42 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
                 f"Fit with n_members=5, say{'' if self.n_members == 1 else ', or a smaller lr: the others diverged'}."
             )
         std = in_chunks(lambda x: self.network_(x).std(0).unsqueeze(0), X, self.network_)
-        std = std.astype(self._target_dtype, copy=False) * self._codec.scale.astype(self._target_dtype)
+        std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        y = table.numbers
-        if weight is None:
-            weight = None if table.observed.all() else table.observed.astype(np.float64)
-        self._codec = ScaleCodec.fit(y if weight is None else np.where(weight > 0, y, 0.0), weight)
-        if self._target_dtype.kind != "f":
-            self._target_dtype = np.dtype(np.float64)
+        self._take_units(_moments(table, weight), table.dtype)
         return regression_layout(table.n_columns)
+
+    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
+        new = _moments(table, weight)
+        self._take_units(self._codec.merge(new) if adds_rows else self._codec.replaced_by(new), self._target_dtype)
+
+    def _take_units(self, codec: ScaleCodec, dtype: np.dtype) -> None:
+        """Take these units, and predict in y's type of floats if that can hold what may be predicted."""
+        self._codec = codec
+        dtype = np.result_type(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float64)
+        largest = (np.abs(codec.mean) + 1e3 * codec.scale).max()
+        self._target_dtype = dtype if largest < np.finfo(dtype).max else np.dtype(np.float64)
+
+    def _units(self) -> ScaleCodec:
+        return self._codec
+
+    def _change_of(self, units: ScaleCodec) -> tuple[np.ndarray, np.ndarray] | None:
+        factor, shift = units.change(self._codec)
+        return None if (factor == 1).all() and (shift == 0).all() else (factor, shift)
 
     def _encode(self, table: TargetTable) -> np.ndarray:
         y = self._codec.encode(table.numbers)
         return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
-        y = self._codec.decode(raw.astype(self._target_dtype, copy=False))
+        y = self._codec.decode(raw).astype(self._target_dtype, copy=False)
         return y[:, 0] if self._target_ndim == 1 else y
+
+
+def _moments(table: TargetTable, weight: np.ndarray | None) -> ScaleCodec:
+    """Return the moments of observed labels."""
+    if weight is None and not table.observed.all():
+        weight = table.observed.astype(np.float64)
+    return ScaleCodec.fit(table.numbers, weight)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from skorch.callbacks import Callback
 
 from skmtl._network import MultiTaskNetwork, SharedHeads
 from skmtl._objective import Objective
@@ -110,6 +111,43 @@ def assert_weight_two_is_the_row_twice(estimator, X, y):
     weighted = clone(estimator).fit(X, y, sample_weight=weight)
     repeated = clone(estimator).fit(np.vstack([X, X[twice]]), np.vstack([y, y[twice]]))
     assert_same_outputs(weighted, repeated, X, rtol=1e-7, atol=1e-9)
+
+
+class _Gradients(Callback):
+    """Note the gradient of each step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.seen.append(torch.cat([p.grad.flatten() for _, p in named_parameters]).clone())
+
+
+def gradients(estimator, X, y, sample_weight=None, **params):
+    """Return the gradient of each step of an epoch in which nothing moves: (step, parameter)."""
+    still = {"lr": 1e-300, "weight_decay": 0.0, "max_epochs": 1, "callbacks": [notes := _Gradients()]}
+    clone(estimator).set_params(**still, **params).fit(X, y, sample_weight=sample_weight)
+    return torch.stack(notes.seen)
+
+
+def assert_batches_minimise_the_objective(estimator, X, y, sample_weight=None):
+    """The gradients of an epoch's batches are, on average, that of all rows at once: the objective's, exactly.
+
+    So are the losses that are recorded.
+    """
+    batches, (whole,) = (
+        gradients(estimator, X, y, sample_weight),
+        gradients(estimator, X, y, sample_weight, batch_size=10**6),
+    )
+    assert len(batches) > 1
+    torch.testing.assert_close(batches.mean(0), whole, rtol=1e-9, atol=1e-12 * float(whole.abs().max()))
+    still = {"lr": 1e-300, "weight_decay": 0.0, "max_epochs": 1}
+    rows = [
+        clone(estimator).set_params(**still, batch_size=size).fit(X, y, sample_weight=sample_weight).history_[0]
+        for size in (estimator.batch_size, 10**6)
+    ]
+    for name in ("train_loss", "train_task_losses"):
+        np.testing.assert_allclose(rows[0][name], rows[1][name], rtol=1e-9)
 
 
 # ---- seeds and files ----------------------------------------------------------------------------------------------

@@ -7,10 +7,12 @@ import torch
 
 from skmtl._network import NetworkPlan
 from skmtl._table import read_targets
+from skmtl._weights import label_shares
 from skmtl.sharing import STRATEGIES as STRATEGY_CLASSES
 from skmtl.sharing import SoftSharing
 from skmtl.tasks import classification_layout, regression_layout
 from skmtl.training import TensorData
+from skmtl.training._data import visits
 from skmtl.weighting import WEIGHTINGS as WEIGHTING_CLASSES
 from tests import _asserts as laws
 from tests._cases import KINDS, N_CLASSES, N_FEATURES, N_TASKS, STRATEGIES, WEIGHTINGS, make_estimator, make_table
@@ -54,6 +56,32 @@ def test_rows_without_labels_change_nothing(sharing, kind, batch_size):
 def test_weight_two_is_the_row_twice(sharing, kind, weighting):
     X, y = make_table(kind)
     laws.assert_weight_two_is_the_row_twice(make_estimator(kind, sharing, weighting=weighting), X, y)
+
+
+@every_strategy
+@every_kind
+@pytest.mark.parametrize("batch_size", [1, 7, 16])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_minimise_the_objective(sharing, kind, batch_size, weighted):
+    X, y = make_table(kind, missing=0.4)
+    y[5:, 1] = np.nan  # few labels
+    y[:2, 1] = [0.0, 1.0]
+    y[2:, 3] = np.where(np.arange(2, 48) % 2, y[2:, 3], np.nan)
+    weight = np.random.default_rng(1).exponential(size=y.shape) ** 3 if weighted else None
+    laws.assert_batches_minimise_the_objective(make_estimator(kind, sharing, batch_size=batch_size), X, y, weight)
+
+
+@pytest.mark.parametrize(("batch_size", "rows"), [(8, 4), (50, 6.25), (200, 25)])
+def test_no_drawn_row_holds_a_large_part_of_the_objective(batch_size, rows):
+    """Three labels among 1,000 rows: drawn often, so that no batch holds most of their task's loss."""
+    shares = label_shares(np.column_stack([np.ones(1000), np.arange(1000) < 3, np.arange(1000) % 2]).astype(float))
+    times = visits(shares, batch_size)
+    of_draw = shares.sum(axis=1) / times
+    assert rows / 2 < of_draw.max() / (shares.sum() / 1000) <= rows
+    assert times[3:].tolist() == [1] * 997
+    assert times.sum() <= 1000 * 1.25
+    assert visits(shares, batch_size=1000) is None  # one batch holds them all
+    assert visits(label_shares(np.ones((1000, 2))), batch_size=50) is None
 
 
 @every_strategy
@@ -147,7 +175,7 @@ def _plan(kind, sharing, hidden=(16, 8)):
 
 def _data(kind, dtype=np.float32):
     X, y = make_table(kind, dtype=np.float32)
-    weight = (~np.isnan(y)).astype(np.float32)
+    weight = label_shares(~np.isnan(y)) * 3  # steps of an epoch
     scaled = (y - np.nanmean(y, axis=0)) / np.nanstd(y, axis=0) if kind == "regression" else y
     order = _plan(kind, "hard").layout.order
     return TensorData(

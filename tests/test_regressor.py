@@ -149,11 +149,21 @@ def test_row_weights_are_label_weights_of_all_tasks(sharing):
     assert_same_outputs(by_row, by_label, X)
 
 
-def test_partial_fit_keeps_the_first_scale():
-    model = make().partial_fit(X, Y)
-    mean = model._codec.mean.copy()
-    model.partial_fit(X, Y + 1e9)
-    np.testing.assert_array_equal(model._codec.mean, mean)
+def test_partial_fit_learns_the_scale_of_all_rows_so_far():
+    model = make().partial_fit(X[:7], Y[:7])
+    model.partial_fit(X[7:], Y[7:])
+    np.testing.assert_allclose(model._codec.mean, Y.mean(axis=0))
+    np.testing.assert_allclose(model._codec.scale, Y.std(axis=0))
+
+
+@pytest.mark.parametrize("head_layer_sizes", [(), (5,)])
+@every_strategy
+def test_a_change_of_scale_leaves_predictions_as_they_are(sharing, head_layer_sizes):
+    model = make(sharing, head_layer_sizes=head_layer_sizes, max_epochs=3).fit(X, Y)
+    before = model.predict(X)
+    model.set_params(lr=1e-12).partial_fit(X, 1e3 * Y - 1e5)
+    assert not np.allclose(model._codec.scale, Y.std(axis=0), rtol=0.5)
+    np.testing.assert_allclose(model.predict(X), before, atol=1e-3 * np.abs(before).max())
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "logistic", "identity", "gelu", "silu"])

@@ -209,7 +209,7 @@ BAD_CLASS_WEIGHTS = [
     (["balanced"], "class_weight must hold one entry for each of the 4 tasks. Found 1"),
     ([None] * 5, "class_weight must hold one entry for each of the 4 tasks. Found 5"),
     ({"shoes": "balanced"}, r"class_weight names unknown tasks \['shoes'\]"),
-    ({"shoe": {9.0: 2.0}}, r"Task 'shoe': class_weight names unknown classes \[9.0\]. The classes are \[0.0, 1.0"),
+    ({"shoe": {9.0: 2.0}}, r"Task 'shoe': class_weight names unknown classes \[9.0\], but not the classes \[0.0, 1.0"),
     ({"shoe": "heavy"}, "Task 'shoe': class_weight must be 'balanced', a dict or None. Found 'heavy'"),
     ({"shoe": 3.0}, "Task 'shoe': class_weight must be 'balanced', a dict or None. Found 3.0"),
     ([None, None, 3.0, None], "Task 'shoe': class_weight must be 'balanced', a dict or None. Found 3.0"),
@@ -229,16 +229,16 @@ def test_bad_class_weights(class_weight, message):
 N = len(X)
 BAD_SAMPLE_WEIGHTS = [
     (np.zeros(N), "Sample weights must contain at least one non-zero number"),
-    (np.zeros((N, 4)), "Sample weights are all zero"),
+    (np.zeros((N, 4)), "Sample weights must contain at least one non-zero number"),
     (np.ones((N, 4)) * [1, 1, 0, 1], "Task 'shoe': every observed label has weight zero"),
     (np.isnan(Y[:, [2] * 4]) * [0, 0, 1, 0] + [1, 1, 0, 1], "Task 'shoe': every observed label has weight zero"),
     (-np.ones(N), "Negative values in data passed to `sample_weight`"),
     (-np.ones((N, 4)), "Negative values in data passed to `sample_weight`"),
     (np.full(N, np.nan), "sample_weight contains NaN"),
-    (np.full((N, 4), np.inf), "sample_weight contains infinity"),
+    (np.full((N, 4), np.inf), "sample_weight must hold finite numbers. Found infinity"),
     (np.ones(N - 1), r"sample_weight must have shape \(48,\) or \(48, 4\). Found \(47,\)"),
     (np.ones((N, 3)), r"sample_weight must have shape \(48,\) or \(48, 4\). Found \(48, 3\)"),
-    (np.ones((N, 4, 1)), r"Found \(48, 4, 1\)"),
+    (np.ones((N, 4, 1)), r"sample_weight must be 1-D or 2-D. Found an array of shape \(48, 4, 1\)"),
 ]
 
 
@@ -258,7 +258,10 @@ def test_bad_sample_weights(kind, y, weight, message):
         ({"X_val": X}, "X_val and y_val must be given together"),
         ({"y_val": Y}, "X_val and y_val must be given together"),
         ({"X_val": X[:, :3], "y_val": Y}, "3 features.*5 features"),
-        ({"X_val": X, "y_val": Y[:, :3]}, "y_val must have 4 columns, as y. Found 3"),
+        (
+            {"X_val": X, "y_val": Y[:, :3]},
+            r"y_val must have one column for each of the 4 tasks \['height', .*\]. Found 3",
+        ),
         ({"X_val": X, "y_val": Y[:-1]}, "inconsistent numbers of samples"),
         ({"X_val": X, "y_val": put(Y, np.inf)}, "Input y_val contains infinity.*task"),
         ({"X_val": X, "y_val": np.full_like(Y, np.nan)}, "every label is missing in y_val"),

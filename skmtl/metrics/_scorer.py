@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from sklearn import get_config
@@ -11,22 +12,15 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
-from skmtl._table import TargetTable, read_targets
+from skmtl._table import TargetTable, check_columns, check_distinct, read_targets
+from skmtl.metrics._average import AVERAGES, average_of
+from skmtl.metrics._labels import is_class_list
 from skmtl.metrics._named import find_metric
-from skmtl.metrics._task_scores import (
-    check_keys,
-    check_names,
-    classes_of_each,
-    label_columns,
-    metric_of_each,
-    per_task,
-    score_each,
-    weight_of_each,
-)
+from skmtl.metrics._predictions import label_columns, per_task, probabilities
+from skmtl.metrics._task_scores import metric_of_each, score_each
+from skmtl.metrics._weights import weight_of_each
 
 __all__ = ["TaskScorer", "UndefinedTaskWarning", "make_task_scorer"]
-
-_AVERAGES: dict[str, Callable] = {"mean": np.mean, "median": np.median, "worst": np.min}
 
 
 class UndefinedTaskWarning(UndefinedMetricWarning):
@@ -45,9 +39,9 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
         One metric for all tasks, or a dict with the metric of each task, by task name. Greater is always better in
         a scorer, so a loss given by its plain name is negated: ``"log_loss"`` and ``"neg_log_loss"`` are the same.
 
-        * of predicted classes: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"`` (of the second of two classes),
+        * of predicted classes: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"`` (of the greater of two classes),
           ``"f1_macro"``;
-        * of probabilities: ``"roc_auc"`` and ``"average_precision"`` (of the second of two classes; of more classes
+        * of probabilities: ``"roc_auc"`` and ``"average_precision"`` (of the greater of two classes; of more classes
           the mean over the classes present, each against the rest), ``"log_loss"`` (nats; classes that are absent
           from the scored rows do no harm);
         * of numbers: ``"r2"``, ``"explained_variance"``, ``"mean_absolute_error"``, ``"mean_squared_error"``,
@@ -55,9 +49,9 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
           the scored labels) and the same losses as ``"neg_..."``;
         * a function ``f(y_true, y_pred) -> float``, greater being better. It sees one task's observed labels and
           predicted labels, shape (n_observed,), and also ``sample_weight`` if it has such a parameter.
-    average : {"mean", "median", "worst"}, array of shape (n_tasks,) or dict, default="mean"
-        How the tasks' scores become ``"average"``: ``"worst"`` is the smallest score; an array or a dict by task name
-        holds the weights (>= 0) of a weighted mean. Undefined tasks are left out.
+    average : {"mean", "median", "worst"}, array of shape (n_tasks,), dict or Series, default="mean"
+        How the tasks' scores become ``"average"``: ``"worst"`` is the smallest score; an array, or a dict or Series by
+        task name, holds the weights (>= 0) of a weighted mean. Undefined tasks are left out.
     undefined : {"skip", "raise"}, default="skip"
         What a task without a score does (no observed label; one class for ``"roc_auc"``; fewer than two labels for
         ``"r2"``): ``"skip"`` gives it NaN and one `UndefinedTaskWarning` counts such tasks; ``"raise"`` raises
@@ -67,8 +61,9 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
     -------
     TaskScorer
         A callable ``scorer(estimator, X, y, sample_weight=None)`` returning a dict of floats: one score per task name
-        and ``"average"``. `sample_weight` has shape (n_samples,) or (n_samples, n_tasks). It can be pickled, and
-        takes part in metadata routing through ``set_score_request(sample_weight=True)``.
+        and ``"average"``. `sample_weight` has shape (n_samples,) or (n_samples, n_tasks); only its ratios within a
+        task matter, except to a function of your own. It can be pickled, and takes part in metadata routing through
+        ``set_score_request(sample_weight=True)``.
 
     Raises
     ------
@@ -77,8 +72,11 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
 
     Notes
     -----
-    Task names come from the estimator's ``task_names_`` (of the last step of a pipeline), else from the columns of a
-    DataFrame `y`, else they are ``"0"``, ``"1"``, ...
+    Task names come from the estimator's ``task_names_`` (of the last step of a pipeline), else from the columns of
+    `y`, else they are ``"0"``, ``"1"``, ... A named `y`, predictions in a named table and a named `sample_weight` of
+    shape (n_samples, n_tasks) must have the tasks as their columns, in the same order. Labels of another type than
+    the estimator's ``classes_`` or its predictions, such as strings beside numbers, are refused. See `task_scores`
+    for the positive one of two classes and for constant targets.
 
     References
     ----------
@@ -98,8 +96,8 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
     """
     for one in metric.values() if isinstance(metric, Mapping) else [metric]:
         find_metric(one)
-    if isinstance(average, str) and average not in _AVERAGES:
-        raise ValueError(f"Unknown average {average!r}. Known: {', '.join(_AVERAGES)}, an array or a dict of weights.")
+    if isinstance(average, str) and average not in AVERAGES:
+        raise ValueError(f"Unknown average {average!r}. Known: {', '.join(AVERAGES)}, an array or a dict of weights.")
     if undefined not in ("skip", "raise"):
         raise ValueError(f"undefined must be 'skip' or 'raise'. Found {undefined!r}.")
     return TaskScorer(metric, average, undefined)
@@ -152,7 +150,7 @@ class TaskScorer:
         missing = [name for name, score in scores.items() if np.isnan(score)]
         if missing:
             self._tell_undefined(missing, len(scores))
-        return scores | {"average": _average(self.average, scores)}
+        return scores | {"average": average_of(self.average, scores)}
 
     def score_tasks(self, estimator, X, y, sample_weight=None):
         """Return the scores alone, without average or warning: NaN where a task is undefined.
@@ -176,10 +174,10 @@ class TaskScorer:
         table = read_targets(y)
         names = _fitted_task_names(estimator, table)
         metrics = metric_of_each(self.metric, names)
-        outputs = _ask(estimator, X, {metric.reads for metric in metrics}, table.n_columns)
+        outputs = _ask(estimator, X, {metric.reads for metric in metrics}, names)
         predictions = [outputs[metric.reads == "probabilities"][t] for t, metric in enumerate(metrics)]
-        classes = classes_of_each(getattr(estimator, "classes_", None), names)
-        scores = score_each(metrics, names, table, predictions, weight_of_each(sample_weight, table), classes)
+        weight = weight_of_each(sample_weight, table, names)
+        scores = score_each(metrics, names, table, predictions, weight, _fitted_classes(estimator, len(names)))
         return {
             name: -score if metric.is_loss else score
             for (name, score), metric in zip(scores.items(), metrics, strict=True)
@@ -232,43 +230,38 @@ class TaskScorer:
         warnings.warn(f"{text} {hint}, and are left out of the average.", UndefinedTaskWarning, stacklevel=3)
 
 
-def _ask(estimator, X, reads: set[str], n_tasks: int) -> dict[bool, list]:
+def _ask(estimator, X, reads: set[str], names: list[str]) -> dict[bool, list]:
     """Return the estimator's answers per task: of predict under False, of predict_proba under True."""
     outputs = {}
     if reads - {"probabilities"}:
-        outputs[False] = label_columns(estimator.predict(X), n_tasks)
+        what = f"the predictions of {type(estimator).__name__}"
+        predicted = read_targets(estimator.predict(X), what)
+        predicted = replace(predicted, names=None) if predicted.ndim == 1 else predicted  # a lone Series: any name
+        outputs[False] = label_columns(predicted, names, what)
     if "probabilities" in reads:
         if not hasattr(estimator, "predict_proba"):
             raise TypeError(
                 f"The metric needs class probabilities, which {type(estimator).__name__} does not predict. Score a "
                 f"classifier, or choose a metric of labels or numbers."
             )
-        outputs[True] = per_task(estimator.predict_proba(X), n_tasks, "predict_proba")
+        entries = per_task(estimator.predict_proba(X), len(names), "predict_proba")
+        outputs[True] = [probabilities(entry, name) for entry, name in zip(entries, names, strict=True)]
     return outputs
 
 
 def _fitted_task_names(estimator, table: TargetTable) -> list[str]:
+    """Return the names of the tasks, to which the columns of y must keep."""
     last = estimator
-    while isinstance(last, Pipeline):
-        last = last[-1]
-    last = getattr(last, "best_estimator_", last)
-    return check_names(list(getattr(last, "task_names_", table.task_names())), table)
+    while isinstance(last, Pipeline) or hasattr(last, "best_estimator_"):
+        last = last[-1] if isinstance(last, Pipeline) else last.best_estimator_
+    names = check_distinct(list(getattr(last, "task_names_", table.task_names())))
+    check_columns(table.names, table.n_columns, names, "y")
+    return names
 
 
-def _average(average, scores: dict[str, float]) -> float:
-    values = np.array(list(scores.values()))
-    defined = ~np.isnan(values)
-    if isinstance(average, str):
-        return float(_AVERAGES[average](values[defined])) if defined.any() else np.nan
-    weights = _average_weights(average, list(scores))
-    total = weights[defined].sum()
-    return float(weights[defined] @ values[defined] / total) if total > 0 else np.nan
-
-
-def _average_weights(average, names: list[str]) -> np.ndarray:
-    if isinstance(average, Mapping):
-        average = [average[name] for name in check_keys(average, names, "average")]
-    weights = np.asarray(average, dtype=np.float64)
-    if weights.shape != (len(names),) or not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ValueError(f"average must hold {len(names)} weights >= 0, one per task. Found {average!r}.")
-    return weights
+def _fitted_classes(estimator, n_tasks: int) -> list:
+    """Return the classes of each task; None where the estimator has none, or none that belong to one task."""
+    classes = getattr(estimator, "classes_", None)
+    by_task = isinstance(classes, (list, tuple)) and all(map(is_class_list, classes))
+    entries = list(classes) if by_task else [classes]
+    return entries if len(entries) == n_tasks else [None] * n_tasks

@@ -84,7 +84,7 @@ def bytes_per_member(estimator: BaseMultiTask, n_rows: float = math.inf) -> int:
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
     each = 4 if plan.dropout else 2  # activations and their gradients; what dropout leaves of them, and its masks
     row = each * (widths + plan.layout.n_outputs) + network.trunk.n_buffered + plan.n_features + 2 * plan.layout.n_tasks
-    return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(estimator.batch_size, n_rows)) * row)
+    return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(int(estimator.batch_size), n_rows)) * row)
 
 
 @dataclass
@@ -168,7 +168,7 @@ def make_stacks(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int
     for members in alike.values():
         first, n_rows = members[0][1].first, len(members[0][1].data)
         fast = max(FEW, CACHE // bytes_per_member(first, n_rows))
-        size = max(1, min(chunk, fast, _members_within(first, n_rows, max_bytes)) // first.n_members)
+        size = max(1, min(chunk, fast, _members_within(first, n_rows, max_bytes)) // int(first.n_members))
         stacks += [Stack(part) for part in cut_evenly(members, -(-len(members) // size))]
     return stacks
 
@@ -192,7 +192,7 @@ class _Reading:
         """What two tables must have in common for their estimators to be members of one stack."""
         plan, parts = self.first._plan, [part for part in (self.data, self.valid) if part is not None]
         kinds = tuple(repr(group.kind) for group in plan.layout.groups)
-        rows = tuple((len(part), part.weight is None) for part in parts)
+        rows = tuple((len(part), part.has_all_labels) for part in parts)
         return plan.n_features, kinds, tuple(plan.layout.order.tolist()), str(self.data.X.dtype), rows
 
 
@@ -209,7 +209,7 @@ class Stack:
         members = sorted(members, key=lambda member: member[0].lr)  # those of one step size are updated at once
         self.estimators = [estimator for estimator, _ in members]
         self.readings = [reading for _, reading in members]
-        each = self.estimators[0].n_members
+        each = int(self.estimators[0].n_members)
         self._members = [range(k * each, (k + 1) * each) for k in range(len(members))]
         self._reasons: dict[int, str] = {}  # why members could not be fitted
         self._data: TensorData | None = None
@@ -248,7 +248,7 @@ class Stack:
         owners = [
             places[id(reading)]
             for estimator, reading in zip(self.estimators, self.readings, strict=True)
-            for _ in range(estimator.n_members)
+            for _ in range(int(estimator.n_members))
         ]
         data = join_tables([reading.data for reading in distinct], owners)
         if distinct[0].valid is None:
@@ -287,7 +287,7 @@ def _members_within(estimator: BaseMultiTask, n_rows: int, max_bytes: float) -> 
     if max_bytes == math.inf:
         return 2**31
     each = bytes_per_member(estimator, n_rows)
-    n_members, need = estimator.n_members, each * estimator.n_members
+    n_members, need = estimator.n_members, each * int(estimator.n_members)
     if need > max_bytes:
         raise TooLargeError(
             f"A stack of {'one member' if n_members == 1 else f'{n_members} members'} takes about {need} bytes in "

@@ -58,10 +58,6 @@ class AttentionModule(SharingModule):
         self.project_out = DenseStack((members,), (width, width), "identity")
         self.n_buffered = (width + n_tokens) * 2 * n_heads * shape.n_tasks + 6 * n_tokens * width
 
-    @property
-    def n_shared(self) -> int:
-        return self.n_features_out
-
     def tied(self) -> tuple[TaskQueries, ...]:
         return (self.queries,)
 

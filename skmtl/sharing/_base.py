@@ -93,14 +93,9 @@ class SharingModule(nn.Module, ABC):
         """
 
     def shared(self, x: Tensor) -> Tensor:
-        """Return the shared representation (member, batch, n_shared): what the estimator's `transform` gives."""
+        """Return the shared representation, what `transform` gives: (member, batch, n) or (member, task, batch, n)."""
         features: Tensor = self(x)
-        return features.transpose(-3, -2).flatten(-2) if self.per_task else features
-
-    @property
-    def n_shared(self) -> int:
-        """Width of the shared representation."""
-        return self.n_features_out
+        return features
 
     def tied(self) -> Sequence[StackedModule]:
         """Return the modules, stacked (member, task), that the penalty pulls together; none by default."""

@@ -57,14 +57,9 @@ class DenseTrunk(SharingModule):
         self.per_task = per_task
         sizes = (shape.n_features, *shape.hidden_layer_sizes)
         self.n_features_out = sizes[-1]
-        self._n_shared = sizes[-1] * (shape.n_tasks if per_task else 1)
         self._tied, self._ties_heads = tied, ties_heads
         stack = (shape.n_members, shape.n_tasks) if per_task else (shape.n_members,)
         self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout, alike=per_task)
-
-    @property
-    def n_shared(self) -> int:
-        return self._n_shared
 
     @property
     def ties_heads(self) -> bool:

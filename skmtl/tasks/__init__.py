@@ -11,9 +11,10 @@
 
 from skmtl.tasks._base import Task
 from skmtl.tasks._classification import Binary, Multiclass
-from skmtl.tasks._codec import ClassCodec, ScaleCodec, sorted_classes
+from skmtl.tasks._codec import ClassCodec, sorted_classes
 from skmtl.tasks._layout import TaskGroup, TaskLayout, average_members, classification_layout, regression_layout
 from skmtl.tasks._regression import Regression
+from skmtl.tasks._scale import ScaleCodec
 
 __all__ = [
     "Binary",

@@ -52,6 +52,11 @@ class Binary(Task):
         logit = raw.squeeze(-2)
         return torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=-2)
 
+    def log_probabilities(self, raw: Tensor) -> Tensor:
+        """Return the logarithms of `probabilities`, exact where these vanish."""
+        logit = raw.squeeze(-2)
+        return torch.stack([F.logsigmoid(-logit), F.logsigmoid(logit)], dim=-2)
+
 
 class Multiclass(Task):
     r"""Any number of classes; the raw outputs are unnormalised log probabilities.
@@ -104,6 +109,10 @@ class Multiclass(Task):
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., batch, width, task) probabilities; classes that a task lacks have probability 0."""
         return self._mask(raw).softmax(-2)
+
+    def log_probabilities(self, raw: Tensor) -> Tensor:
+        """Return the logarithms of `probabilities`, exact where these vanish."""
+        return self._mask(raw).log_softmax(-2)
 
     def _mask(self, raw: Tensor) -> Tensor:
         if self._unused is None:

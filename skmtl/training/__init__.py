@@ -10,6 +10,7 @@
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
 `SCHEDULES`           how step sizes fall over the epochs
 `TensorData`          the training table as tensors
+`make_tables`         rows, targets and weights as such tables
 `join_tables`         several tables as one, each member reading its own
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
@@ -21,7 +22,7 @@
 from skmtl._threads import short_turns, threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
-from skmtl.training._data import TensorData, join_tables
+from skmtl.training._data import TensorData, join_tables, make_tables
 from skmtl.training._members import Members
 from skmtl.training._net import DivergedError, MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
@@ -42,6 +43,7 @@ __all__ = [
     "TrainingRun",
     "go_on",
     "join_tables",
+    "make_tables",
     "short_turns",
     "threads_for",
     "train",

@@ -55,7 +55,8 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
-        loss, epoch = net.valid_loss_.clone(), net.history[-1, "epoch"]  # (member,)
+        loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,)
+        epoch = net.history[-1, "epoch"]
         if self.weights_ is None:
             self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)
             self.done_, self.weights_ = torch.zeros_like(loss, dtype=torch.bool), net.weights()
@@ -72,7 +73,8 @@ class BestWeights(Callback):
         if bool(self.done_.all()):
             raise StopTraining
         if self.compact and 4 * int(self.done_.sum()) >= len(self.done_):
-            self._dismiss(net)
+            with net.changing():
+                self._dismiss(net)
 
     def _dismiss(self, net) -> None:
         """Let the members that are done leave with their best weights."""

@@ -5,17 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
+from skmtl._weights import label_shares
 from skmtl.sharing import ALIGNMENT
 
 ALIGNED_ROWS = ALIGNMENT // 4  # so many rows of any width end on a boundary
 SMALL = 2**22  # bytes of a table that stays in the cache, so that a whole epoch is gathered at once
 
-Batch = tuple[Tensor, Tensor, Tensor | None]
+MAX_PART = 1 / 8  # of what an average batch holds of the objective: rows that hold more are drawn more than once
+MAX_ROWS = 4  # average rows: what a row may hold at the least, so that an epoch grows by no more than a quarter
+
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -28,47 +33,130 @@ class TensorData(Dataset):
         Features.
     y : Tensor of shape (n_samples, task)
         Encoded targets in the network's task order; 0 where missing.
-    weight : Tensor of shape (n_samples, task) or None
-        Weight of each label, 0 where missing; None where all are observed and weigh 1.
+    coefficient : Tensor of shape (n_samples, task) or ()
+        What multiplies the loss of each label, 0 where it is missing; one number where it is the same for all. Those of
+        a task sum to the number of steps over an epoch, see `skmtl._objective`.
     rows : int64 Tensor of shape (n,) or (member, n), or None
-        The rows that count, or each member's own; None for all. X itself is never copied.
+        The rows of an epoch, or each member's own; None for all. X itself is never copied.
+    labelled : bool Tensor of shape (task,) or (member, task), or None
+        Tasks that have a label in these rows; None for all.
     """
 
     X: Tensor
     y: Tensor
-    weight: Tensor | None = None
+    coefficient: Tensor
     rows: Tensor | None = None
+    labelled: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.X) if self.rows is None else self.rows.shape[-1]
 
+    @property
+    def has_all_labels(self) -> bool:
+        """Whether every label is observed and counts alike."""
+        return self.coefficient.ndim == 0
+
     def of_members(self, index: Tensor) -> TensorData:
         """Return the table of some members."""
-        return self if self.rows is None or self.rows.ndim == 1 else replace(self, rows=self.rows[index])
+        own = {"rows": self.rows, "labelled": self.labelled}
+        return replace(self, **{name: v[index] for name, v in own.items() if v is not None and v.ndim == 2})
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         row = index if self.rows is None else self.rows[index]
-        return self.X[row], mark_missing(self.y[row], None if self.weight is None else self.weight[row])
+        coefficient = self.coefficient if self.has_all_labels else self.coefficient[row]
+        return self.X[row], mark_missing(self.y[row], coefficient)
+
+
+def make_tables(
+    X: Tensor, y: Tensor, weight: np.ndarray | None, parts: Sequence[np.ndarray | None], batch_size: int
+) -> list[TensorData]:
+    """Return the table to learn from and, where there is a second part, the one to validate on.
+
+    Parameters
+    ----------
+    X, y : Tensor of shape (n_samples, n_features) and (n_samples, task)
+        All rows.
+    weight : array of shape (n_samples, task) or None
+        Weight of each label, 0 where missing; None where all are observed and weigh 1.
+    parts : sequence of int arrays, or of None for all rows
+        The rows of each part.
+    batch_size : int
+        Rows of a training batch.
+    """
+    sizes = (batch_size, len(X))  # rows of a step: validation is one
+    if weight is None:
+        return [_even_table(X, y, rows, size) for rows, size in zip(parts, sizes, strict=False)]
+    coefficients = X.new_zeros(weight.shape)
+    return [_table(X, y, weight, coefficients, rows, size) for rows, size in zip(parts, sizes, strict=False)]
+
+
+def _even_table(X: Tensor, y: Tensor, rows: np.ndarray | None, size: int) -> TensorData:
+    """Return a table all of whose labels count alike."""
+    n = len(X) if rows is None else len(rows)
+    return TensorData(X, y, X.new_tensor(-(-n // size) / n), _index(rows, X.device))
+
+
+def _table(
+    X: Tensor, y: Tensor, weight: np.ndarray, coefficients: Tensor, rows: np.ndarray | None, size: int
+) -> TensorData:
+    """Return a table of weighted labels; what those of its rows count is written to `coefficients`."""
+    shares = label_shares(weight if rows is None else weight[rows])
+    labelled = (shares > 0).any(axis=0)
+    times = visits(shares, size)
+    drawn = rows
+    if times is not None:
+        drawn = np.repeat(np.arange(len(X)) if rows is None else rows, times)
+        shares /= times[:, None]
+    shares *= -(-(len(X) if drawn is None else len(drawn)) // size)
+    coefficients[slice(None) if rows is None else _index(rows, X.device)] = torch.as_tensor(shares).to(coefficients)
+    known = None if labelled.all() else torch.as_tensor(labelled, device=X.device)
+    return TensorData(X, y, coefficients, _index(drawn, X.device), known)
+
+
+def _index(rows: np.ndarray | None, device: torch.device) -> Tensor | None:
+    return None if rows is None else torch.as_tensor(rows, device=device)
+
+
+def visits(shares: np.ndarray, batch_size: int) -> np.ndarray | None:
+    """Return how often each row is drawn in an epoch, (n,); None for once each.
+
+    A label of a task with few of them has a large share in it. If its row were drawn once, one batch would hold a
+    large part of that task's loss, and the others nothing of it. So a row whose labels' shares sum to more than
+    `MAX_PART` of an average batch and `MAX_ROWS` average rows is drawn several times, and counts for a part of it each
+    time. That leaves the objective as it is, bounds what one drawn row counts for, and makes an epoch longer by at
+    most ``1 / MAX_ROWS``.
+    """
+    if len(shares) <= batch_size:
+        return None  # one batch holds them all
+    of_row = shares.sum(axis=1)
+    limit = max(MAX_ROWS, MAX_PART * batch_size) * of_row.mean()
+    times = np.ceil(of_row / limit).astype(np.int64)
+    return times if (times > 1).any() else None
 
 
 def join_tables(parts: Sequence[TensorData], owners: Sequence[int]) -> TensorData:
     """Return one table in which member m reads the rows of ``parts[owners[m]]``; all must have equally many."""
     if len(parts) == 1:
         return parts[0]
-    device = parts[0].X.device
+    first, device = parts[0], parts[0].X.device
     starts = torch.tensor([0, *(len(part.X) for part in parts[:-1])], device=device).cumsum(0)
     rows = [torch.arange(len(part), device=device) if part.rows is None else part.rows for part in parts]
+    labelled = None
+    if any(part.labelled is not None for part in parts):
+        every = torch.ones(first.y.shape[1], dtype=torch.bool, device=device)
+        labelled = torch.stack([every if part.labelled is None else part.labelled for part in parts])[list(owners)]
     return TensorData(
         X=torch.cat([part.X for part in parts]),
         y=torch.cat([part.y for part in parts]),
-        weight=None if parts[0].weight is None else torch.cat([part.weight for part in parts]),
+        coefficient=first.coefficient if first.has_all_labels else torch.cat([part.coefficient for part in parts]),
         rows=(torch.stack(rows) + starts[:, None])[list(owners)],
+        labelled=labelled,
     )
 
 
-def mark_missing(y: Tensor, weight: Tensor | None) -> Tensor:
+def mark_missing(y: Tensor, coefficient: Tensor) -> Tensor:
     """Return targets with NaN where the label is missing: what callbacks see."""
-    return y.clone() if weight is None else y.masked_fill(weight == 0, float("nan"))
+    return y.masked_fill(coefficient == 0, float("nan")) if coefficient.ndim else y.clone()
 
 
 class Batches:
@@ -133,7 +221,7 @@ class Batches:
         data = self.dataset
         if data.rows is not None or data.X.data_ptr() % ALIGNMENT:
             return self._draw(torch.arange(len(data), device=data.X.device) if data.rows is None else data.rows)
-        return data.X, data.y, data.weight
+        return data.X, data.y, data.coefficient
 
     def _is_small(self) -> bool:
         """Say whether an epoch may be gathered at once: it fits in the cache."""
@@ -156,7 +244,8 @@ class _Draw:
     """
 
     def __init__(self, data: TensorData) -> None:
-        self.tables = [t for t in (data.X, data.y, data.weight) if t is not None]
+        self.tables = [data.X, data.y] if data.has_all_labels else [data.X, data.y, data.coefficient]
+        self._common = data.coefficient  # of all labels, where it is one number
         self._rooms: dict[int, tuple[list[Tensor], Batch]] = {}
         self._epoch: list[Tensor] = []
         self._parts: list[tuple[Tensor, ...]] = []  # its batches
@@ -168,9 +257,9 @@ class _Draw:
             self._parts = list(zip(*(table.split(batch_size) for table in self._epoch), strict=True))
         for table, out in zip(self.tables, self._epoch, strict=True):
             torch.index_select(table, 0, rows, out=out)
-        for x, y, *weight in self._parts:
+        for x, y, *coefficient in self._parts:
             _, (room, _, _) = self._room(x.shape[:1])
-            yield room.copy_(x), y, weight[0] if weight else None  # the layers are bound to where x lies
+            yield room.copy_(x), y, *(coefficient or (self._common,))  # the layers are bound to where x lies
 
     def __call__(self, rows: Tensor) -> Batch:
         """Return the batch of these rows: (batch,) or (member, batch)."""
@@ -189,5 +278,5 @@ class _Draw:
             padded = n if len(shape) == 1 else shape[0] * (n + -n % ALIGNED_ROWS)
             room = [table.new_empty(padded, table.shape[1]) for table in self.tables]
             views = room if len(shape) == 1 else [values.view(shape[0], -1, values.shape[1])[:, :n] for values in room]
-            self._rooms[n] = room, (views[0], views[1], views[2] if len(views) == 3 else None)
+            self._rooms[n] = room, (views[0], views[1], views[2] if len(views) == 3 else self._common)
         return self._rooms[n]

@@ -59,7 +59,7 @@ def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...])
         drawn[seed] = plan.build()
     network = drawn[seeds[0]] if len(seeds) == 1 else stack_networks([drawn[seed] for seed in seeds], plan)
     _seed(seeds[0])
-    return network.to(dtype)
+    return network if network.heads.stack.bias_0.dtype == dtype else network.to(dtype)  # which looks at everything
 
 
 def _seed(seed: int) -> None:

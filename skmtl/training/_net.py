@@ -6,6 +6,10 @@ hooks are called for those callbacks that listen to them. Losses stay tensors un
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from skorch import NeuralNet
@@ -16,13 +20,14 @@ from skmtl._network import NetworkPass
 from skmtl._objective import LossPass
 from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
 from skmtl.training._buffer import FlatBuffer
-from skmtl.training._callbacks import EpochLoss
+from skmtl.training._callbacks import BestWeights, EpochLoss, EpochProgress, StopTraining
 from skmtl.training._data import Batch, Batches, TensorData, mark_missing
 from skmtl.training._members import Members
 from skmtl.training._optimizers import FlatOptimizer
 from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
+LARGE_WEIGHT, LARGE_LOSS = 1e3, 1e6  # predicting the mean costs a half: what goes beyond them may be about to diverge
 
 
 class DivergedError(ValueError):
@@ -85,7 +90,8 @@ class MultiTaskNet(NeuralNet):
 
     def _lay_out(self) -> None:
         """Put the network on its device, and its parameters into one buffer."""
-        self.module_.to(self.device)
+        if self.module_.device != torch.device(self.device):  # for `to` looks at everything
+            self.module_.to(self.device)
         self._ways: dict[int, tuple[NetworkPass, LossPass]] = {}  # by where the batch lies
         self._buffer = FlatBuffer(self.module_)
         self._tied = [region for module in self.module_.tied() for region in self._buffer.regions(module)]
@@ -108,6 +114,7 @@ class MultiTaskNet(NeuralNet):
         self.train_losses_, self.valid_losses_ = [], []  # per epoch: (member, task)
         self.train_totals_, self.valid_totals_ = [], []  # per epoch: (member,), what "train_loss" is of one member
         self.diverged_: dict[int, str] = {}  # member -> what happened
+        self.undefined_: dict[int, int] = {}  # member -> when its validation loss was first not finite
         self.last_epochs_: dict[int, int] = {}  # member -> when it stopped early
         return super().initialize_history()
 
@@ -129,7 +136,7 @@ class MultiTaskNet(NeuralNet):
         if isinstance(X, TensorData):
             return X
         X = torch.as_tensor(X, dtype=self._buffer.data.dtype, device=self.device)
-        return TensorData(X, X.new_empty(len(X), 0))
+        return TensorData(X, X.new_empty(len(X), 0), X.new_ones(()))
 
     def work_per_step(self, batch_size: int) -> float:
         """Return about how many multiplications and additions a step takes: forward and twice that for backward."""
@@ -202,17 +209,34 @@ class MultiTaskNet(NeuralNet):
         """Train; see `skorch.NeuralNet.partial_fit`. Ctrl-C sets ``interrupted_``, a callback's stop does not."""
         if not self.initialized_:
             self.initialize()
-        self.interrupted_, self._epoch_ending = False, False
+        self.interrupted_ = self._epoch_ending = self._is_changing = False
         self._iterators: list[Batches] = []
         self.notify("on_train_begin", X=X, y=y)
         try:
             self.fit_loop(X, y, **fit_params)
+        except StopTraining:
+            pass
         except KeyboardInterrupt:
-            self.interrupted_ = not self._epoch_ending
+            if self._is_changing:
+                raise
+            self.interrupted_ = not (self._epoch_ending and self._has_callbacks_of_the_user())
         self.notify("on_train_end", X=X, y=y)
         self.reunite()
+        self._check_outcome(X)
         self._release()
         return self
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Run a block in which members leave: Ctrl-C amidst it leaves nothing that could be kept."""
+        self._is_changing = True
+        yield
+        self._is_changing = False
+
+    def _has_callbacks_of_the_user(self) -> bool:
+        """Return whether a KeyboardInterrupt at the end of an epoch may be a callback's way to stop."""
+        ours = (EpochTimer, EpochLoss, BestWeights, EpochProgress)
+        return any(not isinstance(callback, ours) for _, callback in self.callbacks_)
 
     def forget_optimiser(self) -> None:
         """Let go of gradients and the optimiser's states: nothing will be trained on."""
@@ -268,18 +292,15 @@ class MultiTaskNet(NeuralNet):
     def _train_epoch(self, batches: Batches) -> None:
         hooks = _Hooks.of(self)
         losses = self._buffer.data.detach().new_empty(len(batches), *self._loss_shape())
-        totals: list[Tensor] = []
         rows = self.history[-1]["batches"]
         with torch.no_grad() if hooks or self._needs_autograd() else torch.inference_mode():
             for batch, loss in zip(batches, losses.unbind(0), strict=True):
                 rows.append({"train_batch_size": batch[0].shape[-2]})
-                if batch[2] is not None:
-                    totals.append(batch[2].sum(-2))
                 if hooks:
                     self._heard_step(batch, loss, hooks)
                 else:
                     self._step(batch, loss)
-        self._record_train_losses(losses.cpu().numpy(), totals)
+        self._record_train_losses(losses.cpu().numpy(), batches.dataset)
 
     def _needs_autograd(self) -> bool:
         """Say whether a step must let autograd take part: a user's module, kind, weighting or optimiser may want it."""
@@ -297,12 +318,12 @@ class MultiTaskNet(NeuralNet):
 
     def _gradient(self, batch: Batch, losses: Tensor, keep_raw: bool = False) -> Tensor | bool:
         """Set the gradient of every parameter and write the task losses (member, task); return a copy of the raw."""
-        x, y, weight = batch
+        x, y, coefficient = batch
         way, loss_and_gradient = self._ways.get(id(x)) or self._bind(x)
         for operation in way.forward:
             operation()
         kept = way.raw.clone() if keep_raw else True
-        loss_and_gradient(y, weight, losses, self._weigh)
+        loss_and_gradient(y, coefficient, losses, self._weigh)
         for operation in way.backward:
             operation()
         if not isinstance(self.optimizer_, FlatOptimizer):
@@ -321,8 +342,8 @@ class MultiTaskNet(NeuralNet):
 
         Where members have batches of their own, callbacks see all of their rows as one batch.
         """
-        x, y, weight = batch
-        shown = (x, mark_missing(y, weight))
+        x, y, coefficient = batch
+        shown = (x, mark_missing(y, coefficient))
         if x.ndim == 3:
             shown = tuple(part.flatten(0, 1) for part in shown)
         for hook in hooks.batch_begin:
@@ -352,21 +373,21 @@ class MultiTaskNet(NeuralNet):
     def _valid_epoch(self, batches: Batches) -> None:
         """Record the loss over all validation labels, as one mean and not a mean of batch means."""
         hooks = _Hooks.of(self)
-        loss_sum, total = 0.0, 0.0
-        for x, y, weight in batches:
-            shown = (x, mark_missing(y, weight))
+        losses = 0.0
+        for x, y, coefficient in batches:
+            shown = (x, mark_missing(y, coefficient))
             for hook in hooks.batch_begin:
                 hook(self, batch=shown, training=False)
             raw = self.module_(x)
             pointwise = self.criterion_.pointwise(raw, y)
-            loss_sum = loss_sum + (pointwise if weight is None else pointwise * weight).sum(-2)
-            total = total + (x.shape[-2] if weight is None else weight.sum(-2))
+            losses = losses + (pointwise * coefficient).sum(-2)
             for hook in hooks.batch_end:
                 hook(self, batch=shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
-        losses = loss_sum / torch.as_tensor(total).clamp_min(torch.finfo(raw.dtype).tiny)
-        self.valid_losses_.append(self._of_all(losses).cpu().numpy())
         self.valid_loss_ = self._totals(losses)
-        self.valid_totals_.append(self._of_all(self.valid_loss_).cpu().numpy())
+        self.valid_losses_.append(self._of_all(_of_labelled(losses.cpu().numpy(), batches.dataset)))
+        totals = self.valid_loss_.cpu().numpy()
+        self._note_undefined(totals)
+        self.valid_totals_.append(self._of_all(totals))
         row = {"valid_loss": float(self._mean(self.valid_loss_)), "valid_batch_size": len(batches.dataset)}
         self.history[-1]["batches"].append(row)
 
@@ -422,23 +443,21 @@ class MultiTaskNet(NeuralNet):
             theta, gradient = (region.view(flat) for flat in (self._buffer.data.detach(), self._buffer.data.grad))
             gradient += penalty_gradient(theta, self.members.sharing_lambda)
 
-    def _record_train_losses(self, losses: np.ndarray, totals: list[Tensor]) -> None:
+    def _record_train_losses(self, losses: np.ndarray, data: TensorData) -> None:
         """Write the losses (batches, member, task) to the history; refuse what is not finite.
 
-        Each task's loss of the epoch is the mean over its labels: `totals` are their summed weights in each batch, if
-        they do not all weigh 1.
+        Their mean over the batches is the loss over all labels, see `skmtl._objective`. The loss of a batch is written
+        as that of its rows, so that skorch's mean over rows is the same.
         """
         self._check_finite(losses)
         task_weights, penalty = self.members.task_weights, self._penalty()
         by_member = (losses if task_weights is None else losses * task_weights.cpu().numpy()).sum(-1)
         rows, mean_penalty = self.history[-1]["batches"], float(self._mean(penalty))
+        mean_size = len(data) / len(rows)
         for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
-            row["train_loss"] = loss + mean_penalty
-        sizes = [row["train_batch_size"] for row in rows]
-        share = np.array(sizes, dtype=losses.dtype) / sum(sizes)
-        self.train_totals_.append(self._of_all(share @ by_member + penalty))
-        share = _label_shares(totals) if totals else share[:, None, None]
-        self.train_losses_.append(self._of_all((losses * share).sum(0)))
+            row["train_loss"] = loss * mean_size / row["train_batch_size"] + mean_penalty
+        self.train_totals_.append(self._of_all(by_member.sum(0) / len(rows) + penalty))
+        self.train_losses_.append(self._of_all(_of_labelled(losses.sum(0) / len(rows), data)))
 
     def _check_finite(self, losses: np.ndarray) -> None:
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
@@ -453,12 +472,42 @@ class MultiTaskNet(NeuralNet):
             step, task = np.argwhere(~finite[:, k])[0].tolist()
             self.diverged_[m] = (
                 f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
-                f"{self.history[-1]['epoch']} (step {step + 1}). Try a smaller lr (now {float(self.members.lr[k]):g}), "
-                f"standardised features, or gradient clipping with "
-                f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
+                f"{self.history[-1]['epoch']} (step {step + 1}). {self._remedy(k)}"
             )
+        self._refuse_if_all_diverged()
+
+    def _check_outcome(self, data: TensorData) -> None:
+        """Remember, too, who fell out in the last update, whose losses nobody has seen: most are far from that."""
+        with torch.inference_mode():
+            largest = float(torch.linalg.vector_norm(self._buffer.data.detach(), math.inf))
+            if largest <= LARGE_WEIGHT and not (self.train_losses_ and (self.train_losses_[-1] > LARGE_LOSS).any()):
+                return
+            finite = self.weights_by_member().isfinite().all(1)
+            for x, _, _ in self.get_iterator(data, training=False):
+                finite &= self.module_(x).isfinite().all(-1).all(-1)
+        for k in (~finite).nonzero().flatten().tolist():
+            what = f"The network's outputs are no longer finite after its last update. {self._remedy(k)}"
+            self.diverged_.setdefault(int(self.active[k]), what)
+        self._refuse_if_all_diverged()
+
+    def _refuse_if_all_diverged(self) -> None:
         if not self._left and all(m in self.diverged_ for m in self.active.tolist()):
             raise DivergedError(self.diverged_)
+
+    def _remedy(self, k: int) -> str:
+        """Return what may help the member at place k of the stack."""
+        return (
+            f"Try a smaller lr (now {float(self.members.lr[k]):g}), standardised features, or gradient clipping with "
+            f"callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
+        )
+
+    def _note_undefined(self, totals: np.ndarray) -> None:
+        """Remember when the validation loss (member,) of a member at work was first not finite."""
+        if np.isfinite(totals).all():
+            return
+        for k in self._running():
+            if not np.isfinite(totals[k]):
+                self.undefined_.setdefault(int(self.active[k]), self.history[-1]["epoch"])
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
@@ -504,9 +553,6 @@ def _idle(callback: Callback, hook: str) -> bool:
     return isinstance(callback, LRScheduler) and hook == "on_batch_end" and callback.step_every == "epoch"
 
 
-def _label_shares(totals: list[Tensor]) -> np.ndarray:
-    """Return the share of each batch in the label weights of each task: (batches, 1 or member, task)."""
-    stacked = torch.stack(totals).cpu().numpy()
-    stacked = stacked if stacked.ndim == 3 else stacked[:, None]
-    with np.errstate(invalid="ignore"):  # a task may have no label at all
-        return stacked / stacked.sum(0)
+def _of_labelled(losses: np.ndarray, data: TensorData) -> np.ndarray:
+    """Return losses (member, task) with NaN for the tasks that have no label in the table."""
+    return losses if data.labelled is None else np.where(data.labelled.cpu().numpy(), losses, np.nan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
@@ -51,6 +52,8 @@ class TrainingRun:
         1 for a progress bar.
     earlier : MultiTaskNet or MultiTaskNetwork or None
         Where to go on from.
+    change_of_units : tuple of two arrays of shape (task,) or None
+        Factor and shift by which what the earlier network says becomes values in the units of these targets.
     """
 
     plan: NetworkPlan
@@ -68,6 +71,7 @@ class TrainingRun:
     callbacks: Sequence = field(default_factory=tuple)
     verbose: int = 0
     earlier: object = None
+    change_of_units: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: int | None = None) -> MultiTaskNet:
@@ -80,6 +84,9 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
         net = _make_net(run, valid).initialize()
         after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
+        if run.change_of_units is not None:
+            own = net.module_.heads.stack.bias_0
+            net.module_.heads.change_units(*(torch.as_tensor(values).to(own) for values in run.change_of_units))
     if not net.module_.trunk.uses_global_generator:
         return go_on(net, data, epochs)
     with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):

@@ -26,7 +26,8 @@ class WeightingState(ABC):
         Parameters
         ----------
         losses : Tensor of shape (member, task)
-            Loss of each task on the batch; 0 where the batch holds no label of the task.
+            Loss of each task on the batch; its mean over the steps of an epoch is the mean over all labels. 0 where
+            the batch holds no label of the task.
 
         Returns
         -------

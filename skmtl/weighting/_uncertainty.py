@@ -59,6 +59,5 @@ class _Uncertainty(WeightingState):
     def weights(self, losses: Tensor) -> Tensor:
         s = self.log_variance = self.log_variance.to(losses)
         weight = torch.exp(-s)
-        gradient = torch.where(losses > 0, 0.5 - weight * losses, 0.0)
-        self.log_variance = s - self.lr * gradient
+        self.log_variance = s - self.lr * (0.5 - weight * losses)
         return weight

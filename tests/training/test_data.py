@@ -9,7 +9,7 @@ from skmtl.training._data import Batches
 
 def make_data(n=10, weight=True, rows=None):
     X = torch.arange(n, dtype=torch.float32)[:, None].repeat(1, 3)
-    return TensorData(X, X[:, :2] * 10, X[:, :2] * 100 if weight else None, rows)
+    return TensorData(X, X[:, :2] * 10, X[:, :2] * 100 if weight else torch.tensor(0.5), rows)
 
 
 def drawn(batches):
@@ -24,9 +24,7 @@ def test_an_epoch_draws_every_row_once_with_its_targets(weight, rows):
     seen = []
     for x, y, w in batches:
         torch.testing.assert_close(y, x[:, :2] * 10)
-        assert (w is None) == (not weight)
-        if weight:
-            torch.testing.assert_close(w, x[:, :2] * 100)
+        torch.testing.assert_close(w, x[:, :2] * 100 if weight else torch.tensor(0.5))
         seen += x[:, 0].tolist()
     assert sorted(seen) == sorted(rows or range(10))
     assert seen != (rows or list(range(10)))
@@ -85,7 +83,7 @@ def test_tables_are_joined_for_members_that_read_different_ones():
     ((x, y, weight),) = Batches(joined, 10)
     assert x[:, :, 0].tolist() == [[5, 3, 1, 0], [0, 1, 2, 3], [5, 3, 1, 0]]
     assert y[:, :, 0].tolist() == [[50, 30, 10, 0], [0, 10, 20, 30], [50, 30, 10, 0]]
-    assert weight is None
+    assert weight == 0.5
     assert join_tables([one], [0, 0]) is one
 
 

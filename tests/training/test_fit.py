@@ -69,7 +69,7 @@ def split_of(monkeypatch):
     seen = {}
 
     def spy(run, data, valid):
-        seen["parts"] = [part.rows.numpy() for part in (data, valid)]
+        seen["parts"] = [part.rows.unique().numpy() for part in (data, valid)]  # some are drawn more than once
         return train(run, data, valid)
 
     train = _base.train
@@ -180,12 +180,12 @@ def test_warm_start_draws_other_batches_than_the_first_fit():
     assert model.fit(X, y).history_[1]["train_loss"] != pytest.approx(first, rel=1e-6)
 
 
-def test_warm_start_keeps_the_scale_of_the_first_fit():
+def test_warm_start_standardises_anew():
     X, y = make_table("regression")
     model = make_estimator(warm_start=True).fit(X, y)
     before = model.predict(X)
     model.set_params(lr=1e-15, max_epochs=1).fit(X, y * 1000)
-    np.testing.assert_allclose(model.predict(X), before, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(model.predict(X), before * 1000, rtol=1e-6, atol=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_warm_start_of_another_architecture_raises(params, message):
 def test_warm_start_with_other_tasks_raises():
     X, y = make_table("regression")
     model = make_estimator(warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match=r"had 4 tasks .* Found 3"):
+    with pytest.raises(ValueError, match=r"y must have one column for each of the 4 tasks .* Found 3"):
         model.fit(X, y[:, :3])
 
 

@@ -14,13 +14,13 @@ def test_equal_weighting_has_no_weights():
 
 
 def test_uncertainty_by_hand():
-    """s <- s - lr (1/2 - exp(-s) L), from 0; with no label in the batch s stays."""
+    """s <- s - lr (1/2 - exp(-s) L), from 0."""
     state = UncertaintyWeighting(lr=0.1).start(1, 3)
     s = [0.0, 0.0, 0.0]
     for losses in ([2.0, 0.5, 1.0], [1.0, 0.25, 0.0], [3.0, 4.0, 0.5]):
         weights = state.weights(torch.tensor([losses]))
         torch.testing.assert_close(weights, torch.tensor([[math.exp(-v) for v in s]]))
-        s = [v - 0.1 * (0.5 - math.exp(-v) * loss) if loss else v for v, loss in zip(s, losses, strict=True)]
+        s = [v - 0.1 * (0.5 - math.exp(-v) * loss) for v, loss in zip(s, losses, strict=True)]
 
 
 def test_uncertainty_ends_where_its_objective_is_smallest():
@@ -39,11 +39,11 @@ def test_members_learn_apart():
     assert torch.equal(together[1:], single)
 
 
-def test_a_loss_of_zero_leaves_the_weight():
-    state = UncertaintyWeighting(lr=0.1).start(1, 1)
-    state.weights(torch.tensor([[2.0]]))
-    before = state.weights(torch.tensor([[0.0]]))
-    assert torch.equal(state.weights(torch.tensor([[0.0]])), before)
+def test_labels_in_one_batch_of_four_end_at_the_weight_of_their_mean():
+    """A task whose labels lie in every fourth batch has four times its loss there: the weight is that of the mean."""
+    state = UncertaintyWeighting(lr=0.001).start(1, 2)
+    weights = torch.stack([state.weights(torch.tensor([[0.8, 3.2 * (k % 4 == 0)]])) for k in range(20000)])
+    torch.testing.assert_close(weights[-400:].mean(0), torch.full((1, 2), 1 / 1.6), rtol=5e-3, atol=0.0)
 
 
 @pytest.mark.parametrize("lr", [0.0, -1.0, float("nan"), "fast", None])

@@ -1,0 +1,61 @@
+"""The average of the tasks' scores: a function by name, or a mean with a weight for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from skmtl._table import check_distinct, floats_of
+from skmtl.metrics._weights import mean_of, relative
+
+__all__ = ["AVERAGES", "average_of", "check_keys"]
+
+AVERAGES: dict[str, Callable[[np.ndarray], float]] = {
+    "mean": lambda values: mean_of(values, None),
+    "median": np.median,
+    "worst": np.min,
+}
+
+
+@np.errstate(over="ignore", invalid="ignore")  # scores may be infinite, or their sum
+def average_of(average, scores: Mapping[str, float]) -> float:
+    """Return the average of the scores that are defined; NaN if none counts."""
+    values = np.array(list(scores.values()))
+    counts = ~np.isnan(values)
+    if isinstance(average, str):
+        return float(AVERAGES[average](values[counts])) if counts.any() else np.nan
+    weights = _weights_of(average, list(scores))
+    counts &= weights > 0
+    return mean_of(values[counts], relative(weights[counts])) if counts.any() else np.nan
+
+
+def _weights_of(average, names: list[str]) -> np.ndarray:
+    by_name = _by_name(average)
+    if by_name is not None:
+        average = [by_name[name] for name in check_keys(by_name, names, "average")]
+    weights = np.asarray(average)
+    if weights.shape != (len(names),) or not (floats_of(weights, "average") >= 0).all():
+        raise ValueError(f"average must hold {len(names)} weights >= 0, one per task. Found {average!r}.")
+    return weights.astype(np.float64)
+
+
+def _by_name(average) -> Mapping | None:
+    """Return weights by task name: of a dict, or of a Series with another index than 0, 1, ..."""
+    if isinstance(average, Mapping):
+        return average
+    if not (hasattr(average, "index") and hasattr(average, "to_numpy")) or np.ndim(average) != 1:
+        return None
+    if list(average.index) == list(range(len(average))):
+        return None
+    return dict(zip(check_distinct([str(name) for name in average.index]), average.to_numpy(), strict=True))
+
+
+def check_keys(by_task: Mapping, names: Sequence[str], what: str) -> Sequence[str]:
+    """Return the names if the dict has exactly these keys."""
+    unknown, absent = [k for k in by_task if k not in names], [k for k in names if k not in by_task]
+    if unknown or absent:
+        raise ValueError(
+            f"{what} as a dict must name every task once. Unknown: {unknown}. Missing: {absent}. Tasks: {list(names)}."
+        )
+    return names

@@ -1,0 +1,93 @@
+"""Labels of one task, compared as Python does: their types, whether they are equal, the classes among them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from functools import lru_cache
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from skmtl._table import survives
+
+__all__ = ["class_list", "distinct", "equal", "families", "is_class_list", "sorted_union"]
+
+
+@lru_cache(maxsize=256)
+def _family(label_type: type) -> str:
+    """Return what kind of label a type is; labels of two families are never equal."""
+    if issubclass(label_type, str):
+        return "strings"
+    if issubclass(label_type, bytes):
+        return "bytes"
+    if issubclass(label_type, (timedelta, np.timedelta64)):  # NumPy's is a number to Python
+        return "durations"
+    if issubclass(label_type, (Number, np.bool_)):
+        return "numbers"
+    return "dates" if issubclass(label_type, (datetime, np.datetime64)) else label_type.__name__
+
+
+def families(labels: np.ndarray | list) -> set[str]:
+    """Return the families of the labels, of which there is at least one: "numbers", "strings", ..."""
+    if isinstance(labels, np.ndarray) and labels.dtype.kind != "O":
+        return {_family(labels.dtype.type)}
+    return {_family(label_type) for label_type in set(map(type, labels))}
+
+
+def equal(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return where labels of common families are equal, without rounding: bool array of shape (n_rows,)."""
+    kinds = one.dtype.kind, other.dtype.kind
+    if (one.dtype == other.dtype and kinds[0] != "O") or kinds in (("U", "U"), ("S", "S")):
+        return one == other
+    if set(kinds) <= set("biuf"):
+        common = np.result_type(one, other)  # what NumPy compares in: large integers are rounded beside floats
+        if all(labels.dtype in (common, np.bool_) or survives(labels, common) for labels in (one, other)):
+            return one == other
+    pairs = zip(_python_labels(one), _python_labels(other), strict=True)
+    return np.fromiter((a == b for a, b in pairs), dtype=bool, count=len(one))
+
+
+def is_class_list(entry: Any) -> bool:
+    """Return whether an entry holds the classes of a task, or is None because they are not known."""
+    return entry is None or (isinstance(entry, Iterable) and not isinstance(entry, (str, bytes)))
+
+
+def class_list(classes: Iterable) -> list:
+    """Return the classes of a task, in their order, as Python's objects."""
+    if isinstance(classes, np.ndarray):
+        return _python_labels(classes)
+    return [_python_number(label) for label in classes]
+
+
+def distinct(labels: np.ndarray) -> tuple[list, np.ndarray]:
+    """Return the distinct labels, and the position among them of each one: int array of shape (n_rows,)."""
+    if labels.dtype.kind != "O":
+        values, inverse = np.unique(labels, return_inverse=True)
+        return _python_labels(values), inverse
+    plain = _python_labels(labels)
+    position = {label: p for p, label in enumerate(dict.fromkeys(plain))}
+    return list(position), np.fromiter((position[v] for v in plain), dtype=np.intp, count=len(plain))
+
+
+def sorted_union(*labels: Sequence) -> list:
+    """Return the distinct labels, sorted; numbers come before strings where a task mixes them."""
+    return sorted(set().union(*labels), key=_sort_key)
+
+
+def _sort_key(label: Any) -> tuple[str, Any]:
+    family = _family(type(label))
+    return "" if family == "numbers" else family, label
+
+
+def _python_labels(labels: np.ndarray) -> list:
+    """Return the labels as objects that compare and hash exactly: of NumPy's numbers and dates, Python's."""
+    if labels.dtype.kind in "mM":
+        micro = labels.astype(f"{labels.dtype.kind}8[us]")
+        return micro.tolist() if (micro == labels).all() else list(labels)  # Python has no nanoseconds
+    return list(map(_python_number, labels)) if labels.dtype.kind == "O" else labels.tolist()
+
+
+def _python_number(label: Any) -> Any:
+    return label.item() if isinstance(label, np.generic) and label.dtype.kind in "biuf" else label

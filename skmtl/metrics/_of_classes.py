@@ -1,0 +1,62 @@
+"""Metrics of classes: of labels as positions among the sorted classes, or of probabilities with a column for each.
+
+Of two classes, the one at position 1 is the positive one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import average_precision_score, f1_score, recall_score, roc_auc_score
+from sklearn.metrics import log_loss as sklearn_log_loss
+
+from skmtl.metrics._labels import equal
+from skmtl.metrics._weights import mean_of
+
+__all__ = ["accuracy", "average_precision", "balanced_accuracy", "f1", "f1_macro", "log_loss", "roc_auc"]
+
+Weight = np.ndarray | None
+
+
+def accuracy(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
+    """Return the share of labels, as they are, that were predicted exactly."""
+    return mean_of(equal(y, predicted), weight)
+
+
+def balanced_accuracy(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
+    """Return the mean recall of the classes present."""
+    return recall_score(y, predicted, labels=np.unique(y), average="macro", sample_weight=weight, zero_division=0.0)
+
+
+def f1_macro(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
+    """Return the mean F1 of the classes present or predicted."""
+    return f1_score(y, predicted, average="macro", sample_weight=weight, zero_division=0.0)
+
+
+def f1(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
+    """Return the F1 of the positive class: 0/0, when it is neither observed nor predicted, is undefined."""
+    return f1_score(y == 1, predicted == 1, sample_weight=weight, zero_division=np.nan)
+
+
+def roc_auc(y: np.ndarray, proba: np.ndarray, weight: Weight) -> float:
+    """Return the area under the ROC curve; NaN where one class is present."""
+    return _one_vs_rest(roc_auc_score, y, proba, weight) if y.min() < y.max() else np.nan
+
+
+def average_precision(y: np.ndarray, proba: np.ndarray, weight: Weight) -> float:
+    """Return the average precision; NaN where the positive of two classes is absent."""
+    return _one_vs_rest(average_precision_score, y, proba, weight)
+
+
+def log_loss(y: np.ndarray, proba: np.ndarray, weight: Weight) -> float:
+    """Return the mean of -log p of the true class, in nats."""
+    if proba.shape[1] == 1:  # of one class scikit-learn refuses to say that nothing can be lost
+        return 0.0
+    return sklearn_log_loss(y, proba, labels=np.arange(proba.shape[1]), sample_weight=weight)
+
+
+def _one_vs_rest(score, y: np.ndarray, proba: np.ndarray, weight: Weight) -> float:
+    """Score the positive class of two, or average over the classes present, each against the rest."""
+    present = set(np.unique(y).tolist())
+    scored = present & {1} if proba.shape[1] <= 2 else present
+    values = [score(y == c, proba[:, c], sample_weight=weight) for c in sorted(scored)]
+    return float(np.mean(values)) if values else np.nan

@@ -1,0 +1,42 @@
+"""What was predicted: labels, or one array of probabilities per task, read from any container."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from skmtl._table import TargetTable, check_columns, floats_of, read_targets
+
+__all__ = ["label_columns", "per_task", "probabilities"]
+
+
+def label_columns(table: TargetTable, names: Sequence[str], what: str) -> list[np.ndarray]:
+    """Return the predicted labels of each task, shape (n_samples,); a missing prediction is None."""
+    check_columns(table.names, table.n_columns, names, what)
+    nothing = np.array([None], dtype=object)
+    return [
+        column if seen.all() else np.where(seen, column.astype(object), nothing)
+        for column, seen in zip(table.columns, table.observed.T, strict=True)
+    ]
+
+
+def per_task(values, n_tasks: int, what: str) -> list:
+    """Return one entry per task; with one target scikit-learn gives a bare array."""
+    entries = list(values) if isinstance(values, (list, tuple)) else [values]
+    if len(entries) != n_tasks:
+        raise ValueError(f"{what} must have one entry per task: {n_tasks}. Found {len(entries)}.")
+    return entries
+
+
+def probabilities(values, task: str) -> np.ndarray:
+    """Return a task's probabilities as numbers, NaN where they are missing or masked: a column for each class."""
+    if type(values) is np.ndarray and values.dtype.kind in "fiu":
+        return values
+    what = f"Task {task!r}: probabilities"
+    table = read_targets(values, what)
+    precision = table.dtype if table.dtype.kind == "f" else np.float64  # log_loss clips at its epsilon
+    numbers = np.full(table.observed.shape, np.nan, dtype=precision)
+    for t, (column, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
+        numbers[seen, t] = floats_of(column[seen], what)
+    return numbers if table.ndim == 2 else numbers[:, 0]
