@@ -47,8 +47,10 @@ def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str])
 def label_shares(weight: np.ndarray) -> np.ndarray:
     """Return each label's share in the weight of its task: weights >= 0 (n_samples, n_tasks) -> the same shape.
 
-    Shares sum to one over the rows of a task that has labels, and to zero for one that has none.
+    Shares sum to one over the rows of a task that has labels, and to zero for one that has none. Rows are added one
+    after the other, so that those without weight leave every bit as it is.
     """
+    weight = np.ascontiguousarray(weight)  # columns in a row numpy would add in pairs
     largest = weight.max(axis=0, initial=0.0)
     shares = weight / np.where(largest > 0, largest, 1.0)  # the sum of weights may be beyond what floats can hold
     total = shares.sum(axis=0)

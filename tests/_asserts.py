@@ -102,6 +102,24 @@ def assert_rows_without_labels_change_nothing(estimator, X, y):
     assert_same_outputs(clone(estimator).fit(X, y), clone(estimator).fit(X_more, y_more), X)
 
 
+def assert_weight_zero_is_absent(estimator, X, y, values):
+    """Labels of weight zero may as well be missing, and rows of weight zero not be there: equal bits.
+
+    They still name their classes, so there must be others of each.
+    """
+    rng = np.random.default_rng(0)
+    weight = rng.exponential(size=y.shape) * (rng.random(y.shape) > 0.2)
+    weight[::5] = 0.0
+    absent = np.where(weight > 0, y, np.nan)
+    there = np.where(weight > 0, y, rng.choice(values, size=y.shape))
+    model = clone(estimator).fit(X, there, sample_weight=weight)
+    assert_same_outputs(model, clone(estimator).fit(X, absent, sample_weight=weight), X)
+    rows = (weight > 0).any(axis=1)
+    assert not rows.all()
+    assert_same_outputs(model, clone(estimator).fit(X[rows], absent[rows], sample_weight=weight[rows]), X)
+    assert model.score_tasks(X, there, sample_weight=weight) == model.score_tasks(X, absent, sample_weight=weight)
+
+
 def assert_weight_two_is_the_row_twice(estimator, X, y):
     """With one full batch in float64, a row of weight 2 counts as the row twice."""
     estimator = clone(estimator).set_params(batch_size=10 * len(X))
@@ -111,6 +129,8 @@ def assert_weight_two_is_the_row_twice(estimator, X, y):
     weighted = clone(estimator).fit(X, y, sample_weight=weight)
     repeated = clone(estimator).fit(np.vstack([X, X[twice]]), np.vstack([y, y[twice]]))
     assert_same_outputs(weighted, repeated, X, rtol=1e-7, atol=1e-9)
+    scores = weighted.score_tasks(X, y, sample_weight=weight)
+    assert scores == pytest.approx(weighted.score_tasks(np.vstack([X, X[twice]]), np.vstack([y, y[twice]])), rel=1e-12)
 
 
 class _Gradients(Callback):

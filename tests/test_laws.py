@@ -50,12 +50,57 @@ def test_rows_without_labels_change_nothing(sharing, kind, batch_size):
     laws.assert_rows_without_labels_change_nothing(make_estimator(kind, sharing, batch_size=batch_size), X, y)
 
 
+OPTIONS = {
+    "defaults": {},
+    "uncertainty": {"weighting": "uncertainty"},
+    "balanced": {"class_weight": "balanced"},
+    "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
+    "ensemble": {"n_members": 2, "dropout": 0.1},
+    "stopped ensemble": {"n_members": 2, "early_stopping": True, "validation_fraction": 0.3, "n_iter_no_change": 1},
+    "own heads": {"head_layer_sizes": (3,), "hidden_layer_sizes": (12, 4)},
+    "one batch": {"batch_size": 500},
+}
+every_option = pytest.mark.parametrize("option", OPTIONS)
+
+
+def with_option(kind, sharing, option, **params):
+    """Return an estimator with an option; None where it has no such option."""
+    if kind == "regression" and "class_weight" in OPTIONS[option]:
+        return None
+    return make_estimator(kind, sharing, **{**OPTIONS[option], **params})
+
+
 @every_strategy
 @every_kind
-@every_weighting
-def test_weight_two_is_the_row_twice(sharing, kind, weighting):
+@every_option
+@pytest.mark.parametrize("n_tasks", [1, 4])
+def test_weight_zero_is_absent(sharing, kind, option, n_tasks):
+    estimator = with_option(kind, sharing, option)
+    if estimator is not None:
+        X, y = make_table(kind, n_samples=80)
+        values = [1e6, -1e200] if kind == "regression" else [0.0, 1.0]
+        laws.assert_weight_zero_is_absent(estimator, X, y[:, :n_tasks], values)
+
+
+@every_strategy
+@every_kind
+@pytest.mark.parametrize("option", [name for name in OPTIONS if "stop" not in name])
+def test_weight_two_is_the_row_twice(sharing, kind, option):
+    estimator = with_option(kind, sharing, option, dropout=0.0)
+    if estimator is not None:
+        laws.assert_weight_two_is_the_row_twice(estimator, *make_table(kind))
+
+
+@every_strategy
+@every_kind
+def test_weight_two_is_the_row_twice_in_drawn_batches_on_average(sharing, kind):
+    """Where rows are drawn, what all batches of an epoch ask for together is the same."""
     X, y = make_table(kind)
-    laws.assert_weight_two_is_the_row_twice(make_estimator(kind, sharing, weighting=weighting), X, y)
+    twice, weight = np.arange(0, len(X), 2), np.where(np.arange(len(X)) % 2, 1.0, 2.0)
+    estimator = make_estimator(kind, sharing, batch_size=16)
+    weighted = laws.gradients(estimator, X, y, weight).mean(0)
+    repeated = laws.gradients(estimator, np.vstack([X, X[twice]]), np.vstack([y, y[twice]])).mean(0)
+    torch.testing.assert_close(weighted, repeated, rtol=1e-9, atol=1e-12 * float(weighted.abs().max()))
 
 
 @every_strategy
