@@ -14,6 +14,8 @@ def tensor_over(array: np.ndarray) -> torch.Tensor:
     Memory that is read-only, such as that of a file, is not copied: torch warns of it, since tensors know no such
     thing, so it is handed over as if it could be written to.
     """
+    if array.flags.c_contiguous and array.flags.writeable:
+        return torch.from_numpy(array)
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_AsWritable(array)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 
@@ -67,10 +68,10 @@ class ScaleCodec:
 
     def replaced_by(self, other: ScaleCodec) -> ScaleCodec:
         """Return the other moments, but these where the other has no label of a task."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
         return ScaleCodec(*(np.where(other.count > 0, theirs, ours) for ours, theirs in pairs))
 
-    @property
+    @cached_property
     def scale(self) -> np.ndarray:
         """Standard deviation (n_tasks,) in the units of y; 0 for a constant target, whose prediction is its mean.
 

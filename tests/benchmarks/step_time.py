@@ -43,7 +43,7 @@ def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0, hidden: int = H
     )
     net = _make_net(run, None).initialize()
     net._set_training(True)
-    batch = (torch.randn(BATCH, FEATURES), torch.randn(BATCH, n_tasks), None)
+    batch = (torch.randn(BATCH, FEATURES), torch.randn(BATCH, n_tasks), torch.tensor(1 / BATCH))
     losses = torch.empty(n_members, n_tasks)
 
     def step() -> None:
