@@ -129,7 +129,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         X = check_features(self, X, self._numpy_dtype if goes_on else self._input_dtypes(), not goes_on)
         table = check_targets(y, X, "y", self.task_names_ if goes_on else None, goes_on or self._knows_targets())
         names = self.task_names_ if goes_on else check_distinct(table.task_names())
-        weight = self._weigh_labels(table, check_label_weights(sample_weight, table, names), goes_on)
+        weight = self._weigh_labels(table, names, check_label_weights(sample_weight, table, names), goes_on)
         if goes_on:
             self._check_same_architecture()
             self._follow_targets(table, weight, adds_rows)
@@ -263,7 +263,9 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         self.n_tasks_ = table.n_columns
         self._target_ndim, self._target_dtype = table.ndim, table.dtype
 
-    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None, goes_on: bool) -> np.ndarray | None:
+    def _weigh_labels(
+        self, table: TargetTable, names: list[str], weight: np.ndarray | None, goes_on: bool
+    ) -> np.ndarray | None:
         """Return the label weights; a classifier multiplies them by its class weights."""
         return weight
 

@@ -349,12 +349,14 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             y[:, task] = self._codecs[task].decode(codes)
         return y
 
-    def _weigh_labels(self, table: TargetTable, weight: np.ndarray | None, goes_on: bool) -> np.ndarray | None:
+    def _weigh_labels(
+        self, table: TargetTable, names: list[str], weight: np.ndarray | None, goes_on: bool
+    ) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
         weight = table.observed.astype(np.float64) if weight is None else weight / weight.max()
-        names, codecs = table.task_names(), self._find_codecs(table, goes_on)
-        for t, chosen in enumerate(self._class_weights(table)):
+        codecs = self._find_codecs(table, goes_on)
+        for t, chosen in enumerate(self._class_weights(table, names)):
             if chosen is not None:
                 seen = table.observed[:, t]
                 codes = codecs[t].encode(table.columns[t][seen], names[t])
@@ -362,9 +364,9 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         check_some_weight(weight, table)
         return weight
 
-    def _class_weights(self, table: TargetTable) -> list:
+    def _class_weights(self, table: TargetTable, names: list[str]) -> list:
         """Return what `class_weight` says of each task."""
-        given, names = self.class_weight, table.task_names()
+        given = self.class_weight
         if isinstance(given, str) or (table.ndim == 1 and isinstance(given, Mapping)):
             return [given] * table.n_columns
         if isinstance(given, Mapping):

@@ -335,6 +335,13 @@ def test_reliability_20_class_weights_of_another_type_are_named(odd):
         classifier(class_weight=[odd, None]).fit(X, CLASSES)
 
 
+def test_names_of_class_weights_hold_for_chunks_without_names():
+    by_name, by_place = ({"b": {0: 1.0, 1: 5.0}}, [None, {0: 1.0, 1: 5.0}])
+    models = [classifier(class_weight=weights).partial_fit(X, CLASSES) for weights in (by_name, by_place)]
+    one, other = (model.partial_fit(X, CLASSES.to_numpy()) for model in models)
+    assert_same_outputs(one, other, X)
+
+
 # ---- missing is missing in every container (faults 16, 21, 22, 23, 24, 29; reliability 10, 11) ----------------------
 
 

@@ -109,5 +109,5 @@ def _range(y: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.nda
         return y.min(axis=0), y.max(axis=0)
     seen = weight > 0
     some = seen.any(axis=0)
-    ends = y.min(axis=0, where=seen, initial=np.inf), y.max(axis=0, where=seen, initial=-np.inf)
-    return tuple(np.where(some, end, 0.0) for end in ends)
+    low, high = y.min(axis=0, where=seen, initial=np.inf), y.max(axis=0, where=seen, initial=-np.inf)
+    return np.where(some, low, 0.0), np.where(some, high, 0.0)
