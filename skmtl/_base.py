@@ -15,14 +15,14 @@ import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl._memory import tensor_over
 from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
 from skmtl._stratify import assign_parts, label_codes
-from skmtl._table import TargetTable, check_distinct
+from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
 from skmtl.metrics import task_scores
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
@@ -127,10 +127,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             validate_data(self, X, y)  # raises scikit-learn's own message
         goes_on = earlier is not None
         X = check_features(self, X, self._numpy_dtype if goes_on else self._input_dtypes(), not goes_on)
-        table = check_targets(y, X, "y", self.task_names_ if goes_on else None, goes_on or self._knows_targets())
-        names = self.task_names_ if goes_on else check_distinct(table.task_names())
-        weight = self._weigh_labels(table, names, check_label_weights(sample_weight, table, names), goes_on)
+        may_lack = goes_on or self._knows_targets()
+        table = check_targets(y, X, "y", self.task_names_ if goes_on else None, may_lack)
+        names = check_distinct(name_tasks(table, self.task_names_ if goes_on else None))
+        weight = self._weigh_labels(table, names, check_label_weights(sample_weight, table, names, may_lack), goes_on)
         if goes_on:
+            self.task_names_ = names  # an earlier table may have had none
             self._check_same_architecture()
             self._follow_targets(table, weight, adds_rows)
         else:
@@ -143,6 +145,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Refuse parameters that are not what they must be; nothing may use one before."""
         try:
             self._validate_params()
+        except InvalidParameterError:  # which is a TypeError, too
+            raise
         except (TypeError, OverflowError) as error:  # numbers that scikit-learn's checks cannot compare
             numbers = {name: v for name, v in self.get_params(deep=False).items() if isinstance(v, Real)}
             odd = {name: v for name, v in numbers.items() if not _is_plain_number(v)}
@@ -185,6 +189,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             callbacks=self.callbacks or (),
             verbose=self.verbose,
             earlier=earlier,
+            largest=self._largest_output(),
             change_of_units=change,
         )
 
@@ -557,6 +562,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     @abstractmethod
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
         """Learn classes or scales from observed labels; return the places of the tasks."""
+
+    def _largest_output(self) -> float:
+        """Return the size up to which the network's outputs become finite predictions."""
+        return np.inf
 
     def _classes_of_each(self) -> list[np.ndarray] | None:
         """Return the classes of each task, if they have classes."""

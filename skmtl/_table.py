@@ -24,6 +24,8 @@ __all__ = [
     "column_names",
     "common_dtype",
     "floats_of",
+    "name_tasks",
+    "objects_of",
     "observed_in",
     "read_targets",
     "survives",
@@ -166,6 +168,13 @@ def check_columns(names: Sequence[str] | None, n_columns: int, tasks: Sequence[s
     )
 
 
+def name_tasks(table: TargetTable, earlier: list[str] | None) -> list[str]:
+    """Return the names of the tasks of a table: the earlier ones, unless those were none and now there are."""
+    if earlier is None:
+        return table.task_names()
+    return table.names if table.names is not None and _are_positions(earlier) else earlier
+
+
 def check_distinct(names: list[str]) -> list[str]:
     """Return the task names if they all differ."""
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -220,14 +229,15 @@ def _as_array(y, name: str) -> np.ndarray:
     if isinstance(y, (list, tuple)):
         array = _read_list(y, name)
     else:
-        array = _read_series(y) if hasattr(y, "to_numpy") else y if isinstance(y, np.ndarray) else np.asarray(y)
+        array = _read_series(y) if hasattr(y, "to_numpy") else y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
     if array.dtype.names is not None:
         raise ValueError(
             f"{name} must hold one label in each cell. Found a structured array with the fields "
             f"{_listed(array.dtype.names)}: give its fields as columns of a 2-D array or DataFrame."
         )
     if array.ndim not in (1, 2):
-        raise ValueError(f"{name} must be 1-D or 2-D. Found an array of shape {array.shape}.")
+        kind = "an array" if array.ndim else type(y).__name__
+        raise ValueError(f"{name} must be 1-D or 2-D. Found {kind} of shape {array.shape}.")
     return array
 
 
@@ -247,7 +257,9 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
 
 
 def _cells(row):
-    return row if isinstance(row, (list, tuple)) or (isinstance(row, np.ndarray) and row.ndim) else [row]
+    if isinstance(row, (list, tuple)):
+        return row
+    return np.asarray(row) if getattr(row, "ndim", 0) else [row]
 
 
 def _says_the_same(array: np.ndarray, labels: Sequence) -> bool:
@@ -270,17 +282,30 @@ def _read_series(series) -> np.ndarray:
     if _is_arrow(series):
         return _as_objects(series.to_pylist())
     if hasattr(series, "is_null"):  # polars
-        if series.null_count():
-            return _as_objects(series.to_list())
+        if series.null_count() or series.dtype.is_temporal():
+            return _as_objects(series.to_list()) if not _counts_nanoseconds(series) else objects_of(series.to_numpy())
         series = series.to_numpy()
     array = np.asarray(series)
     if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
         return _as_objects(series.tolist())
-    if array.dtype.kind in "mM":  # numpy makes whole numbers of those in nanoseconds, where it makes objects of them
+    return objects_of(array) if array.dtype.kind in "mM" else array
+
+
+def _counts_nanoseconds(series) -> bool:
+    """Return whether a polars column holds times that Python's own types cannot."""
+    return getattr(series.dtype, "time_unit", None) == "ns" and getattr(series.dtype, "time_zone", None) is None
+
+
+def objects_of(labels: np.ndarray) -> np.ndarray:
+    """Return labels as objects that compare and hash exactly: dates and durations as those of pandas.
+
+    numpy makes whole numbers of its dates in nanoseconds, and Python's own have none.
+    """
+    if labels.dtype.kind in "mM":
         import pandas
 
-        return pandas.Series(array).astype(object).to_numpy()
-    return array
+        return pandas.Series(labels.ravel()).astype(object).to_numpy().reshape(labels.shape)
+    return labels.astype(object)
 
 
 def _as_objects(labels: list) -> np.ndarray:

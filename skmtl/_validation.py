@@ -6,7 +6,6 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from numbers import Number
 
 import numpy as np
 import torch
@@ -103,28 +102,28 @@ def _has_infinity(labels: np.ndarray, seen: np.ndarray) -> bool:
     return labels.dtype.kind == "f" and bool(np.isinf(labels[seen]).any())
 
 
-def check_label_weights(sample_weight: ArrayLike | None, table: TargetTable, tasks: Sequence[str]) -> np.ndarray | None:
+def check_label_weights(
+    sample_weight: ArrayLike | None, table: TargetTable, tasks: Sequence[str], may_lack_tasks: bool = False
+) -> np.ndarray | None:
     """Return the weight of each label, (n_samples, n_tasks) and 0 where missing; None if all are observed and equal."""
     missing = not table.observed.all()
     if sample_weight is None:
         return table.observed.astype(np.float64) if missing else None
-    if isinstance(sample_weight, Number):
-        sample_weight = np.full(len(table), sample_weight)  # scikit-learn takes one number for all rows
     weight = read_weights(sample_weight, len(table), tasks)
     if not missing and (weight == 1).all():
         return None
     weight = np.where(table.observed, weight, 0.0)
-    check_some_weight(weight, table)
+    check_some_weight(weight, table, tasks, may_lack_tasks)
     return weight
 
 
-def check_some_weight(weight: np.ndarray, table: TargetTable) -> None:
-    """Refuse a task all of whose observed labels weigh nothing."""
+def check_some_weight(weight: np.ndarray, table: TargetTable, tasks: Sequence[str], may_lack_tasks: bool) -> None:
+    """Refuse weights of zero alone and, unless it may be so, a task all of whose observed labels weigh nothing."""
     empty = table.observed.any(axis=0) & ~(weight > 0).any(axis=0)
     if not (weight > 0).any():
         raise ValueError("Sample weights must contain at least one non-zero number. Found zeros alone.")
-    if empty.any():
-        task = table.task_names()[int(np.flatnonzero(empty)[0])]
+    if empty.any() and not may_lack_tasks:
+        task = tasks[int(np.flatnonzero(empty)[0])]
         raise ValueError(
             f"Task {task!r}: every observed label has weight zero. Give one of them a positive weight, or drop the "
             f"column."
@@ -143,7 +142,7 @@ def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence
     given = [task_weights.get(name, 1.0) for name in names] if by_name else task_weights
     try:
         weights = np.asarray(given, dtype=np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"task_weights must hold numbers. Found {task_weights!r}.") from error
     if weights.shape != (len(names),):
         raise ValueError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Number
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from skmtl._table import check_columns, floats_of, read_targets
 
-__all__ = ["label_shares", "read_weights"]
+__all__ = ["in_units_of_the_largest", "label_shares", "read_weights"]
 
 
 def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str]) -> np.ndarray:
@@ -29,8 +30,10 @@ def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str])
     ValueError
         If the shape or the names of columns are others, or a weight is negative, missing, infinite or no number.
     """
+    if isinstance(sample_weight, Number):
+        sample_weight = np.full(n_samples, sample_weight)  # scikit-learn takes one number for all rows
     table = read_targets(sample_weight, "sample_weight")
-    if table.ndim == 2 and table.names is not None:
+    if table.names is not None and table.n_columns > 1:
         check_columns(table.names, table.n_columns, tasks, "sample_weight")
     shape = table.observed.shape[: table.ndim]
     if shape not in ((n_samples,), (n_samples, len(tasks))):
@@ -44,6 +47,12 @@ def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str])
     return weight
 
 
+def in_units_of_the_largest(weight: np.ndarray) -> np.ndarray:
+    """Return weights >= 0 divided by the largest of their task: (n_samples, n_tasks) -> the same shape."""
+    largest = weight.max(axis=0, initial=0.0)
+    return weight / np.where(largest > 0, largest, 1.0)
+
+
 def label_shares(weight: np.ndarray) -> np.ndarray:
     """Return each label's share in the weight of its task: weights >= 0 (n_samples, n_tasks) -> the same shape.
 
@@ -51,8 +60,7 @@ def label_shares(weight: np.ndarray) -> np.ndarray:
     after the other, so that those without weight leave every bit as it is.
     """
     weight = np.ascontiguousarray(weight)  # columns in a row numpy would add in pairs
-    largest = weight.max(axis=0, initial=0.0)
-    shares = weight / np.where(largest > 0, largest, 1.0)  # the sum of weights may be beyond what floats can hold
+    shares = in_units_of_the_largest(weight)  # their sum may be beyond what floats can hold
     total = shares.sum(axis=0)
     shares /= np.where(total > 0, total, 1.0)
     return shares

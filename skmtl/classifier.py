@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from numbers import Real
 
 import numpy as np
@@ -11,9 +12,12 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 
 from skmtl._base import BaseMultiTask
-from skmtl._table import TargetTable, common_dtype, read_targets, survives
+from skmtl._table import TargetTable, common_dtype, objects_of, read_targets, survives
 from skmtl._validation import check_some_weight, check_task_names
+from skmtl._weights import in_units_of_the_largest
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
+
+LARGEST = float(np.finfo(np.float64).max)
 
 
 class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
@@ -354,14 +358,14 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     ) -> np.ndarray | None:
         if self.class_weight is None:
             return weight
-        weight = table.observed.astype(np.float64) if weight is None else weight / weight.max()
+        weight = table.observed.astype(np.float64) if weight is None else in_units_of_the_largest(weight)
         codecs = self._find_codecs(table, goes_on)
         for t, chosen in enumerate(self._class_weights(table, names)):
             if chosen is not None:
                 seen = table.observed[:, t]
                 codes = codecs[t].encode(table.columns[t][seen], names[t])
                 weight[seen, t] *= _class_weights(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
-        check_some_weight(weight, table)
+        check_some_weight(weight, table, names, may_lack_tasks=goes_on or self._knows_targets())
         return weight
 
     def _class_weights(self, table: TargetTable, names: list[str]) -> list:
@@ -387,7 +391,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
 def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
     """Return the sorted classes of each task, as given to `partial_fit`."""
     per_task = [classes] if table.ndim == 1 else list(classes)
-    if any(np.ndim(c) == 0 for c in per_task):
+    if any(np.ndim(c) == 0 for c in per_task) or not per_task:
         raise ValueError(
             f"classes must hold one list of labels for each of the {table.n_columns} tasks, in their order. "
             f"Found one list for all: {classes!r}."
@@ -395,6 +399,8 @@ def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
     if len(per_task) != table.n_columns:
         raise ValueError(f"classes must hold one array for each of the {table.n_columns} tasks. Found {len(per_task)}.")
     given = [read_targets(labels, "classes") for labels in per_task]
+    if not all(labels.observed.any() for labels in given):
+        raise ValueError(f"classes must hold at least one label for each task. Found {classes!r}.")
     return [
         ClassCodec.fit(labels.columns[0][labels.observed[:, 0]], name).classes
         for labels, name in zip(given, table.task_names(), strict=True)
@@ -412,13 +418,13 @@ def _class_weights(chosen, codec: ClassCodec, codes: np.ndarray, weight: np.ndar
         return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
     if not isinstance(chosen, Mapping):
         raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
-    known = codec.classes.tolist()
+    known = list(objects_of(codec.classes))
     unknown, unnamed = [c for c in chosen if c not in known], [c for c in known if c not in chosen]
     if unknown and unnamed:
         raise ValueError(
             f"Task {task!r}: class_weight names unknown classes {unknown}, but not the classes {unnamed}. The classes "
             f"are {known}."
         )
-    if not all(isinstance(w, Real) and 0 <= w < np.inf for w in chosen.values()):
+    if not all(isinstance(w, (Real, Decimal)) and 0 <= w <= LARGEST for w in chosen.values()):
         raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
-    return np.array([chosen.get(label, 1.0) for label in known], dtype=np.float64)
+    return np.array([float(chosen.get(label, 1.0)) for label in known])

@@ -250,6 +250,11 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         largest = (np.abs(codec.mean) + 1e3 * codec.scale).max()
         self._target_dtype = dtype if largest < np.finfo(dtype).max else np.dtype(np.float64)
 
+    def _largest_output(self) -> float:
+        scale, most = self._codec.scale, float(np.finfo(self._target_dtype).max)
+        with np.errstate(over="ignore"):
+            return float(((most - np.abs(self._codec.mean)) / np.where(scale > 0, scale, 1e-300)).min())
+
     def _units(self) -> ScaleCodec:
         return self._codec
 

@@ -576,7 +576,6 @@ def test_own_function_receives_weights_as_given():
         (["1", "2"], "sample_weight must hold numbers. Found .*'1'"),
         ({"a": 1, "b": 2}, "sample_weight must be an array, a list or a frame. Found dict"),
         (np.array(["2020-01-01", "2020-01-02"], dtype="M8[D]"), "sample_weight must hold numbers. Found .*datetime64"),
-        (3.0, "sample_weight must be 1-D or 2-D"),
         ("balanced", "sample_weight must be an array, a list or a frame. Found str"),
         ([1.0, None], "weights must be finite and >= 0. Found 1 missing"),
         ([1.0, np.inf], "sample_weight must hold finite numbers. Found infinity"),

@@ -22,6 +22,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
+from sklearn.utils._param_validation import InvalidParameterError
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.metrics import make_task_scorer, task_scores
@@ -138,6 +139,20 @@ def test_searches_and_comparisons_keep_names():
         search.fit(X, FRAME).score(X, FRAME[["b", "a"]])
 
 
+def test_names_are_taken_from_the_first_table_that_has_some():
+    model = classifier().partial_fit(X, CLASSES.to_numpy()).partial_fit(X, CLASSES)
+    assert model.task_names_ == ["a", "b"]
+    with pytest.raises(ValueError, match=r"\['a', 'b'\]. Found \['b', 'a'\]"):
+        model.partial_fit(X, CLASSES[["b", "a"]])
+    assert model.partial_fit(X, pd.DataFrame(CLASSES.to_numpy())).task_names_ == ["a", "b"]
+
+
+def test_a_single_column_of_weights_or_predictions_may_be_called_as_it_likes():
+    weight = pd.DataFrame({"w": np.ones(200)})
+    assert regressor(max_epochs=1).fit(X, FRAME["a"], sample_weight=weight).task_names_ == ["a"]
+    assert task_scores("r2", FRAME["a"], pd.DataFrame({"prediction": FRAME["a"]})) == {"a": 1.0}
+
+
 # ---- order (fault 7) ------------------------------------------------------------------------------------------------
 
 
@@ -230,6 +245,43 @@ def test_float32_targets_near_the_ends_of_their_range(size):
     assert model.score(X, y.astype(float)) > 0.9
 
 
+def test_dates_are_one_label_whatever_holds_them():
+    nanoseconds = np.array([1577836800000000001, 1577836800000000002]).astype("M8[ns]")[SIGN.astype(int)]
+    for metric in ("accuracy", "balanced_accuracy", "f1_macro"):
+        assert task_scores(metric, nanoseconds, pd.Series(nanoseconds))["0"] == 1.0
+    model = classifier(max_epochs=30).fit(X, nanoseconds)
+    assert make_task_scorer("f1_macro")(model, X, pd.Series(nanoseconds))["0"] > 0.9
+    model.partial_fit(X, pd.Series(nanoseconds))
+    for odd in (nanoseconds.astype(np.int64), nanoseconds.astype("m8[ns]")):
+        with pytest.raises(ValueError, match="unknown labels"):
+            model.partial_fit(X, odd)
+    weighted = classifier(max_epochs=1, class_weight={nanoseconds[0]: 1.0, nanoseconds[1]: 2.0})
+    assert len(weighted.fit(X, pd.Series(nanoseconds)).classes_) == 2
+
+
+@pytest.mark.parametrize("dtype", [pl.Date, pl.Datetime("us", "Europe/Berlin"), pl.Datetime("ns"), pl.Duration("ns")])
+def test_polars_times_are_read_alike_with_and_without_a_gap(dtype):
+    whole = pl.DataFrame({"a": pl.Series(np.where(SIGN, 20000, 20001)).cast(dtype)})
+    model = classifier(max_epochs=30).fit(X, whole)
+    assert len(model.classes_[0]) == 2
+    nulls = whole.with_columns(pl.when(pl.int_range(pl.len()) > 0).then(pl.col("a")).alias("a"))
+    assert classifier(max_epochs=1).fit(X, nulls).classes_[0].tolist() == model.classes_[0].tolist()
+    assert model.score(X, nulls) > 0.9
+
+
+def test_out_of_fold_labels_of_several_types_come_back():
+    from skmtl.model_selection import cross_val_predict as predict_all
+
+    halves = [(np.arange(100), np.arange(100, 200)), (np.arange(100, 200), np.arange(100))]
+    for one, other in (([2**63, 2**63 + 1], [-1, -2]), (["u", "v"], [0, 1]), (["u", "v"], [b"u", b"v"])):
+        y = np.fromiter([(one if k < 100 else other)[int(s)] for k, s in enumerate(SIGN)], dtype=object)
+        found = predict_all(classifier(max_epochs=5), X, y, cv=halves)
+        assert set(found.tolist()) <= {*one, *other}
+        assert set(map(type, found.tolist())) == {type(one[0]), type(other[0])}
+    log_proba = predict_all(classifier(max_epochs=1), X, SIGN, cv=halves, method="predict_log_proba")
+    np.testing.assert_allclose(np.exp(log_proba).sum(axis=1), 1.0)
+
+
 # ---- scale of regression targets (faults 12, 26, 31; reliability 9) -------------------------------------------------
 
 
@@ -254,6 +306,20 @@ def test_predictions_follow_the_units_of_y(sharing, a, b):
     rtol = 1e-6 if b else 1e-9
     size = np.abs(a * np.nanstd(y, axis=0))
     np.testing.assert_allclose((other.predict(X_) - b) / size, a * model.predict(X_) / size, rtol=rtol, atol=rtol)
+
+
+@pytest.mark.parametrize(("label", "weight"), [(1e16, 1e-32), (1e20, 1e-40), (1e300, 1e-300)])
+def test_extreme_labels_of_tiny_weight(label, weight):
+    """Mean and deviation by exact fractions."""
+    y, w = X[:, :1].copy(), np.ones((200, 1))
+    y[0], w[0] = label, weight
+    model = regressor(max_epochs=1).fit(X, y, sample_weight=w)
+    fy, fw = [Fraction(v) for v in y[:, 0]], [Fraction(v) for v in w[:, 0]]
+    mean = sum(a * b for a, b in zip(fw, fy, strict=True)) / sum(fw)
+    variance = sum(a * (b - mean) ** 2 for a, b in zip(fw, fy, strict=True)) / sum(fw)
+    size = float(Decimal(variance.numerator) ** Decimal("0.5") / Decimal(variance.denominator) ** Decimal("0.5"))
+    assert model._codec.mean[0] == pytest.approx(float(mean), abs=1e-12 * size)
+    assert model._codec.deviation[0] == pytest.approx(size, rel=1e-9)
 
 
 def test_large_offsets_cost_nothing():
@@ -540,6 +606,18 @@ STRIDES = {
 }
 
 
+@pytest.mark.parametrize("rows", ["torch", "series", "matrix"])
+def test_rows_and_tables_of_other_types(rows):
+    y = 1e17 * FRAME
+    if rows == "matrix":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", PendingDeprecationWarning)
+            given = np.asmatrix(y.to_numpy())
+    else:
+        given = [torch.tensor(row) if rows == "torch" else pd.Series(row) for row in y.to_numpy()]
+    assert_same_outputs(regressor(max_epochs=1).fit(X, given), regressor(max_epochs=1).fit(X, y), X)
+
+
 @pytest.mark.parametrize("way", STRIDES)
 def test_fault_20_features_may_lie_in_memory_as_they_like(way):
     Z = STRIDES[way](X)
@@ -578,6 +656,11 @@ ODD = {
     "hidden_layer_sizes": [(10**12,), (2**64,), [[1], [1, 2]]],
     "batch_size": [2.5, 0],
 }
+
+
+def test_invalid_parameters_keep_scikit_learns_message():
+    with pytest.raises(InvalidParameterError, match="The 'lr' parameter of MultiTaskRegressor must be a float"):
+        regressor(lr=-1).fit(X, FRAME)
 
 
 @pytest.mark.parametrize(
@@ -632,6 +715,34 @@ def test_any_strength_of_sharing_is_stable(strength, dtype):
     assert np.isfinite(model.predict(X_)).all()
 
 
+def test_weights_of_tasks_may_be_far_apart():
+    weight = np.column_stack([np.full(200, 1e200), np.full(200, 1e-200)])
+    for class_weight in ("balanced", [None, None], {"a": {0: Decimal(1), 1: 2}}):
+        model = classifier(class_weight=class_weight, max_epochs=2).fit(X, CLASSES, sample_weight=weight)
+        plain = classifier(class_weight=class_weight, max_epochs=2).fit(X, CLASSES)
+        assert_same_outputs(model, plain, X, rtol=1e-9)
+
+
+def test_in_a_stream_weight_zero_is_a_missing_label_too():
+    weight = np.column_stack([np.ones(200), np.zeros(200)])
+    absent = FRAME.copy()
+    absent["b"] = np.nan
+    one = regressor().partial_fit(X, FRAME).partial_fit(X, FRAME, weight)
+    assert_same_outputs(one, regressor().partial_fit(X, FRAME).partial_fit(X, absent), X)
+    classes = [[0, 1], [0, 1]]
+    classifier().partial_fit(X, CLASSES, classes, sample_weight=weight)
+    only_one = CLASSES[CLASSES["b"] == 1]
+    classifier(class_weight=[None, {0: 1, 1: 0}]).partial_fit(X[only_one.index], only_one, classes)
+    with pytest.raises(ValueError, match="Task 'b': every observed label has weight zero"):
+        regressor().fit(X, FRAME, sample_weight=weight)
+
+
+@pytest.mark.parametrize(("classes", "message"), [([], "classes must hold"), ([[0, 1], []], "at least one label")])
+def test_classes_without_labels_are_refused(classes, message):
+    with pytest.raises(ValueError, match=message):
+        classifier().partial_fit(X, CLASSES, classes=classes)
+
+
 @pytest.mark.parametrize(
     "weight", [["a"] * 200, {"a": 1.0}, np.ones(200, dtype="M8[s]"), sp.csr_matrix(np.ones((200, 1))), [None] * 200]
 )
@@ -656,6 +767,19 @@ def test_reliability_12_the_last_update_is_looked_at():
         except DivergedError:
             continue
         assert np.isfinite(predicted).all()
+
+
+@pytest.mark.parametrize(("size", "dtype", "lr"), [(1e300, np.float64, 1e3), (1e30, np.float32, 1e8)])
+def test_a_fit_whose_predictions_leave_the_units_of_y_raises(size, dtype, lr):
+    y = (FRAME * size).astype(dtype)
+    with pytest.raises(DivergedError, match="Predictions are no longer finite after the last update"):
+        regressor(lr=lr, max_epochs=1, batch_size=1000, weight_decay=0.0).fit(X, y)
+
+
+def test_a_task_of_one_class_does_no_harm_to_learned_weights():
+    y = np.column_stack([SIGN, np.zeros(200)])
+    model = classifier(weighting="uncertainty", batch_size=2, max_epochs=190, hidden_layer_sizes=(4,))
+    assert model.fit(X.astype(np.float32), y).score(X.astype(np.float32), y) > 0.9
 
 
 def test_a_validation_loss_that_is_not_finite_is_told():

@@ -93,7 +93,7 @@ def test_rows_of_a_table():
     ("y", "message"),
     [
         (np.zeros((3, 2, 2)), r"targets must be 1-D or 2-D. Found an array of shape \(3, 2, 2\)"),
-        (np.float64(3), r"targets must be 1-D or 2-D. Found an array of shape \(\)"),
+        (np.float64(3), r"targets must be 1-D or 2-D. Found float64 of shape \(\)"),
         (np.zeros((3, 0)), r"targets must have at least one column. Found shape \(3, 0\)"),
         (pd.DataFrame(index=[0, 1]), r"targets must have at least one column"),
         (np.array([1j, 2.0]), "Complex data not supported: targets holds complex numbers"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._table import survives
+from skmtl._table import objects_of, survives
 
 __all__ = ["class_list", "distinct", "equal", "families", "is_class_list", "sorted_union"]
 
@@ -82,12 +82,13 @@ def _sort_key(label: Any) -> tuple[str, Any]:
 
 
 def _python_labels(labels: np.ndarray) -> list:
-    """Return the labels as objects that compare and hash exactly: of NumPy's numbers and dates, Python's."""
-    if labels.dtype.kind in "mM":
-        micro = labels.astype(f"{labels.dtype.kind}8[us]")
-        return micro.tolist() if (micro == labels).all() else list(labels)  # Python has no nanoseconds
-    return list(map(_python_number, labels)) if labels.dtype.kind == "O" else labels.tolist()
+    """Return the labels as objects that compare and hash exactly: of NumPy's numbers, Python's."""
+    if labels.dtype.kind == "O":
+        return list(map(_python_number, labels))
+    return objects_of(labels).tolist() if labels.dtype.kind in "mM" else labels.tolist()
 
 
 def _python_number(label: Any) -> Any:
-    return label.item() if isinstance(label, np.generic) and label.dtype.kind in "biuf" else label
+    if not isinstance(label, np.generic) or label.dtype.kind not in "biufmM":
+        return label
+    return objects_of(np.array([label]))[0] if label.dtype.kind in "mM" else label.item()

@@ -50,7 +50,11 @@ class TaskMetric:
     two_classes: bool = False
 
     def __call__(self, y_true: np.ndarray, prediction: np.ndarray, weight: Weight) -> float:
-        return self.sign * float(self.function(y_true, prediction, weight))
+        score = self.function(y_true, prediction, weight)
+        try:
+            return self.sign * float(score)
+        except TypeError:
+            raise ValueError(f"Metric {self.name!r} must return one number for a task. Found {score!r}.") from None
 
 
 def find_metric(metric: str | Callable) -> TaskMetric:

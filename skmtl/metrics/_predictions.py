@@ -13,7 +13,8 @@ __all__ = ["label_columns", "per_task", "probabilities"]
 
 def label_columns(table: TargetTable, names: Sequence[str], what: str) -> list[np.ndarray]:
     """Return the predicted labels of each task, shape (n_samples,); a missing prediction is None."""
-    check_columns(table.names, table.n_columns, names, what)
+    one = table.n_columns == len(names) == 1  # a single column may be called as it likes: "prediction"
+    check_columns(None if one else table.names, table.n_columns, names, what)
     nothing = np.array([None], dtype=object)
     return [
         column if seen.all() else np.where(seen, column.astype(object), nothing)

@@ -8,13 +8,13 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from skmtl._table import TargetTable, read_targets
+from skmtl._table import TargetTable, common_dtype, objects_of, read_targets
 from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
 from skmtl.tasks import sorted_classes
 
 __all__ = ["cross_val_predict"]
 
-_METHODS = ("predict", "predict_proba")
+_METHODS = ("predict", "predict_proba", "predict_log_proba")
 
 
 def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None, params=None):
@@ -33,7 +33,7 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
         Targets, with missing labels if the estimator takes them.
     cv : int, splitter or iterable of (train, test), default=None
         An integer k is ``MultiTaskKFold(k, random_state=0)``, None is 5. Each row must be tested exactly once.
-    method : {"predict", "predict_proba"}, default="predict"
+    method : {"predict", "predict_proba", "predict_log_proba"}, default="predict"
         What is asked of each model.
     n_jobs : int, default=None
         Folds fitted at the same time, as in joblib.
@@ -46,7 +46,8 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
     array or list of arrays
         ``"predict"``: shape (n_samples,) or (n_samples, n_tasks), as the estimator gives it. ``"predict_proba"``: shape
         (n_samples, n_classes) for 1-D `y`, else a list with one such array per task. Columns are the sorted classes
-        of the whole `y`; a class that a fold's training rows lack has probability 0 in that fold.
+        of the whole `y`; a class that a fold's training rows lack has probability 0 in that fold. Its logarithm is the
+        smallest number of its type, as in scikit-learn.
 
     Raises
     ------
@@ -76,7 +77,7 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
     tests = [test for _, test in splits]
     if method == "predict":
         return _join_labels([labels for labels, _ in answers], tests)
-    return _join_probabilities(answers, tests, read_targets(y))
+    return _join_probabilities(answers, tests, read_targets(y), logarithms=method == "predict_log_proba")
 
 
 def _routed(estimator, splitter, params: dict) -> tuple[dict, dict]:
@@ -94,7 +95,7 @@ def _answer(estimator, X, y, train, test, method: str, params: dict):
     """Return a fold's answer, and the classes its model knows."""
     model = fit_rows(estimator, X, y, train, params)
     answer = getattr(model, method)(take_rows(X, test))
-    return answer, (model.classes_ if method == "predict_proba" else None)
+    return answer, (None if method == "predict" else model.classes_)
 
 
 def _check_partition(tests: list, n_samples: int) -> None:
@@ -107,18 +108,23 @@ def _check_partition(tests: list, n_samples: int) -> None:
 
 
 def _join_labels(labels: list, tests: list) -> np.ndarray:
-    return np.concatenate([np.asarray(fold) for fold in labels])[np.argsort(np.concatenate(tests))]
+    """Return the folds' labels in the order of the rows; as objects where numpy would turn one into another."""
+    folds = [np.asarray(fold) for fold in labels]
+    dtype = common_dtype([fold.ravel() for fold in folds])
+    alike = [objects_of(fold) if dtype.kind == "O" else fold.astype(dtype) for fold in folds]
+    return np.concatenate(alike)[np.argsort(np.concatenate(tests))]
 
 
-def _join_probabilities(answers: list, tests: list, table: TargetTable):
+def _join_probabilities(answers: list, tests: list, table: TargetTable, logarithms: bool):
     """Return one array per task whose columns are the classes of the whole y."""
     joined = []
     for t in range(table.n_columns):
         classes = sorted_classes(table.columns[t][table.observed[:, t]])
-        column = {label: c for c, label in enumerate(classes.tolist())}
-        proba = np.zeros((len(table), len(column)), dtype=np.asarray(_of_task(answers[0][0], t)).dtype)
+        column = {label: c for c, label in enumerate(objects_of(classes))}
+        dtype = np.asarray(_of_task(answers[0][0], t)).dtype
+        proba = np.full((len(table), len(column)), np.finfo(dtype).min if logarithms else 0.0, dtype=dtype)
         for (fold_proba, fold_classes), test in zip(answers, tests, strict=True):
-            known = [column[label] for label in np.asarray(_of_task(fold_classes, t), dtype=object).tolist()]
+            known = [column[label] for label in objects_of(np.asarray(_of_task(fold_classes, t)))]
             proba[np.ix_(test, known)] = _of_task(fold_proba, t)
         joined.append(proba)
     return joined if table.ndim == 2 else joined[0]

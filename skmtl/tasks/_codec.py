@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
-from skmtl._table import survives
+from skmtl._table import objects_of, survives
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class ClassCodec:
     def encode(self, labels: np.ndarray, task: str) -> np.ndarray:
         """Return codes 0 .. n_classes - 1 of a task's observed labels; an unknown label raises ValueError."""
         if _as_objects(self.classes, labels):
-            position = {c: k for k, c in enumerate(self.classes.tolist())}
-            codes = np.array([_place(position, v) for v in labels.tolist()], dtype=np.int64)
+            position = {c: k for k, c in enumerate(objects_of(self.classes))}
+            codes = np.array([_place(position, v) for v in objects_of(labels)], dtype=np.int64)
         else:
             codes = np.searchsorted(self.classes, labels).clip(0, len(self.classes) - 1)
             codes[self.classes[codes] != labels] = -1

@@ -35,18 +35,17 @@ class ScaleCodec:
     def fit(cls, y: np.ndarray, weight: np.ndarray | None = None) -> ScaleCodec:
         """Take the moments of y (n_samples, n_tasks); a missing label has weight 0, None weighs all labels 1.
 
-        Squares are taken of what is centred and divided by a power of two, so that neither an offset nor the size of
-        the numbers costs digits.
+        Squares are taken of what is left of a label that weighs most and of a power of two, so that neither an offset
+        nor the size of the numbers costs digits.
         """
         if weight is not None and y.shape[1] == 1:  # numpy adds one column in pairs: what is absent must not be there
             seen = weight[:, 0] > 0
             y, weight = y[seen], weight[seen]
-        low, high = _range(y, weight)
-        centre = low / 2 + high / 2
+        centre = _heaviest(y, weight)
         with np.errstate(under="ignore"):
-            _, exponent = np.frexp(high - centre)
-            unit = np.ldexp(1.0, np.clip(exponent, -1022, 1023))
             y = y - centre if weight is None else np.where(weight > 0, y, centre) - centre
+            _, exponent = np.frexp(np.abs(y).max(axis=0, initial=0.0))
+            unit = np.ldexp(1.0, np.clip(exponent, -1022, 1023))
             y /= unit
             share = 1.0 / max(len(y), 1) if weight is None else label_shares(weight)
             mean = (share * y).sum(axis=0)
@@ -103,11 +102,12 @@ class ScaleCodec:
         return np.where(known, self.scale / safe, 1.0), np.where(known, (self.mean - to.mean) / safe, 0.0)
 
 
-def _range(y: np.ndarray, weight: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the smallest and the largest label of each task, (n_tasks,) each; 0 where there is none."""
+def _heaviest(y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+    """Return the first of the labels of each task that weigh most, (n_tasks,); 0 where there is none."""
     if weight is None:
-        return y.min(axis=0), y.max(axis=0)
-    seen = weight > 0
-    some = seen.any(axis=0)
-    low, high = y.min(axis=0, where=seen, initial=np.inf), y.max(axis=0, where=seen, initial=-np.inf)
-    return np.where(some, low, 0.0), np.where(some, high, 0.0)
+        return y[0]
+    if len(y) == 0:
+        return np.zeros(y.shape[1])
+    rows = weight.argmax(axis=0)[None]
+    labels, weights = (np.take_along_axis(values, rows, axis=0)[0] for values in (y, weight))
+    return np.where(weights > 0, labels, 0.0)

@@ -18,7 +18,7 @@ ALIGNED_ROWS = ALIGNMENT // 4  # so many rows of any width end on a boundary
 SMALL = 2**22  # bytes of a table that stays in the cache, so that a whole epoch is gathered at once
 
 MAX_PART = 1 / 8  # of what an average batch holds of the objective: rows that hold more are drawn more than once
-MAX_ROWS = 4  # average rows: what a row may hold at the least, so that an epoch grows by no more than a quarter
+MAX_ROWS = 1  # average rows: what a row may hold at the least, so that an epoch no more than doubles
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -122,9 +122,9 @@ def visits(shares: np.ndarray, batch_size: int) -> np.ndarray | None:
 
     A label of a task with few of them has a large share in it. If its row were drawn once, one batch would hold a
     large part of that task's loss, and the others nothing of it. So a row whose labels' shares sum to more than
-    `MAX_PART` of an average batch and `MAX_ROWS` average rows is drawn several times, and counts for a part of it each
-    time. That leaves the objective as it is, bounds what one drawn row counts for, and makes an epoch longer by at
-    most ``1 / MAX_ROWS``.
+    `MAX_PART` of an average batch, and more than an average row, is drawn several times, and counts for a part of it
+    each time. That leaves the objective as it is, bounds what one drawn row counts for, and makes an epoch longer by
+    at most a sixteenth for batches of 128 rows; for those of 8 or fewer it may double.
     """
     if len(shares) <= batch_size:
         return None  # one batch holds them all

@@ -28,6 +28,7 @@ from skmtl.training._schedules import SCHEDULES
 
 PREDICTION_ROWS = 4096
 LARGE_WEIGHT, LARGE_LOSS = 1e3, 1e6  # predicting the mean costs a half: what goes beyond them may be about to diverge
+LARGE_OUTPUT = 1e30  # of standardised targets: beyond what networks within those bounds say
 
 
 class DivergedError(ValueError):
@@ -56,12 +57,25 @@ class MultiTaskNet(NeuralNet):
         In the network's task order, for error messages.
     schedule : callable
         From the share of the epochs that are over, in [0, 1), to what multiplies the step sizes.
+    largest : float
+        Size up to which outputs are of use.
     **kwargs
         As for `skorch.NeuralNet`.
     """
 
-    def __init__(self, module, criterion, members, weighting, task_names=(), schedule=SCHEDULES["constant"], **kwargs):
+    def __init__(
+        self,
+        module,
+        criterion,
+        members,
+        weighting,
+        task_names=(),
+        schedule=SCHEDULES["constant"],
+        largest=math.inf,
+        **kwargs,
+    ):
         super().__init__(module, criterion, **kwargs)
+        self.largest = largest
         self.members = members
         self.weighting = weighting
         self.schedule = schedule
@@ -479,14 +493,18 @@ class MultiTaskNet(NeuralNet):
     def _check_outcome(self, data: TensorData) -> None:
         """Remember, too, who fell out in the last update, whose losses nobody has seen: most are far from that."""
         with torch.inference_mode():
-            largest = float(torch.linalg.vector_norm(self._buffer.data.detach(), math.inf))
-            if largest <= LARGE_WEIGHT and not (self.train_losses_ and (self.train_losses_[-1] > LARGE_LOSS).any()):
+            weight = float(torch.linalg.vector_norm(self._buffer.data.detach(), math.inf))
+            is_tame = weight <= LARGE_WEIGHT and not (
+                self.train_losses_ and (self.train_losses_[-1] > LARGE_LOSS).any()
+            )
+            if is_tame and self.largest > LARGE_OUTPUT:
                 return
+            largest = min(self.largest, torch.finfo(self._buffer.data.dtype).max)
             finite = self.weights_by_member().isfinite().all(1)
             for x, _, _ in self.get_iterator(data, training=False):
-                finite &= self.module_(x).isfinite().all(-1).all(-1)
+                finite &= (self.module_(x).abs() <= largest).all(-1).all(-1)  # False for NaN
         for k in (~finite).nonzero().flatten().tolist():
-            what = f"The network's outputs are no longer finite after its last update. {self._remedy(k)}"
+            what = f"Predictions are no longer finite after the last update. {self._remedy(k)}"
             self.diverged_.setdefault(int(self.active[k]), what)
         self._refuse_if_all_diverged()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -52,6 +53,8 @@ class TrainingRun:
         1 for a progress bar.
     earlier : MultiTaskNet or MultiTaskNetwork or None
         Where to go on from.
+    largest : float
+        Size up to which outputs are of use.
     change_of_units : tuple of two arrays of shape (task,) or None
         Factor and shift by which what the earlier network says becomes values in the units of these targets.
     """
@@ -71,6 +74,7 @@ class TrainingRun:
     callbacks: Sequence = field(default_factory=tuple)
     verbose: int = 0
     earlier: object = None
+    largest: float = math.inf
     change_of_units: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -114,6 +118,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         weighting=run.weighting.start(len(members), run.plan.layout.n_tasks),
         schedule=SCHEDULES[run.lr_schedule],
         task_names=run.task_names,
+        largest=run.largest,
         optimizer=own or run.optimizer,
         lr=float(members.lr[0]) if members.lr.unique().numel() == 1 else 1.0,
         **({} if own else _foreign_decay(members)),

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from skmtl.weighting._base import Weighting, WeightingState
 
+SMALLEST = -15.0  # of the log variances
+
 
 class UncertaintyWeighting(Weighting):
     r"""Weigh each task by its learned noise level.
@@ -24,7 +26,9 @@ class UncertaintyWeighting(Weighting):
     Notes
     -----
     The paper [1]_ trains :math:`s_t` with the network's optimiser; here it has plain gradient descent of its own, so
-    that it works alike for every optimiser. Steps without a label of a task leave its :math:`s_t` as it is.
+    that it works alike for every optimiser. Where a batch holds no label of a task, its :math:`s_t` falls by half the
+    step size, and rises again with the labels: the losses of single steps are means over all labels on average only.
+    A task that loses nothing, such as one of a single class, would have it fall for ever; it ends at -15.
 
     References
     ----------
@@ -59,5 +63,5 @@ class _Uncertainty(WeightingState):
     def weights(self, losses: Tensor) -> Tensor:
         s = self.log_variance = self.log_variance.to(losses)
         weight = torch.exp(-s)
-        self.log_variance = s - self.lr * (0.5 - weight * losses)
+        self.log_variance = (s - self.lr * (0.5 - weight * losses)).clamp_min(SMALLEST)
         return weight
