@@ -5,12 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.sharing import AttentionSharing
 
 STRATEGIES = ("independent", "hard", "soft", "attention")
 KINDS = ("regression", "binary", "multiclass")
 WEIGHTINGS = ("equal", "uncertainty")
 N_CLASSES = {"binary": (2, 2, 2, 2), "multiclass": (3, 2, 5, 4)}
 N_TASKS, N_FEATURES = 4, 5
+
+WIDTHS = ((7,), (33,), (17, 5), (8,))
+"""Hidden layers of stacks. Where a width fills no vector, some processors sum a stack otherwise than its members."""
 
 
 def make_table(kind, n_samples=48, missing=0.25, dtype=np.float64, seed=0, n_classes=None):
@@ -32,6 +36,26 @@ def make_estimator(kind="regression", sharing="hard", **params):
     small = {"hidden_layer_sizes": (8,), "lr": 0.01, "batch_size": 16, "max_epochs": 4, "random_state": 0}
     estimator = MultiTaskRegressor if kind == "regression" else MultiTaskClassifier
     return estimator(sharing, **{**small, **params})
+
+
+def make_odd_estimator(kind="regression", sharing="hard", hidden_layer_sizes=WIDTHS[0], **params):
+    """Return a small estimator of odd width, for tests of stacks."""
+    sharing = fit_heads(sharing, hidden_layer_sizes)
+    return make_estimator(kind, sharing, hidden_layer_sizes=hidden_layer_sizes, **params)
+
+
+def fit_heads(sharing, hidden_layer_sizes):
+    """Return the strategy, attention with one head where the width is no multiple of its four."""
+    return AttentionSharing(n_heads=1) if sharing == "attention" and hidden_layer_sizes[-1] % 4 else sharing
+
+
+def steady_optimizer(sharing, dtype):
+    """Return the name of an optimiser under which float32 keeps its digits.
+
+    Adam divides by gradients near zero and so magnifies the rounding of attention's products, in one epoch to 1e-4 of
+    the largest weight in float32.
+    """
+    return "sgd" if sharing == "attention" and np.dtype(dtype) == np.float32 else "adamw"
 
 
 def outputs(model, X):

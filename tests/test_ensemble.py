@@ -1,8 +1,6 @@
-"""Ensembles: members trained side by side are what each would be alone, and predictions are their mean.
+"""Ensembles: members trained side by side are what each would be alone, to within rounding; predictions are their mean.
 
-Weights are equal to the last bit where `test_stack` says so: numeric targets, one torch thread of a CPU, two or more
-tasks. Classes, heads with hidden layers (whose last products are one column wide) and torch's own optimisers are equal
-to rounding.
+Widths are odd, for there some processors sum a stack in another order than one network.
 """
 
 import pickle
@@ -22,11 +20,14 @@ from skmtl.sharing import STRATEGIES, Sharing, SharingModule
 from tests._asserts import (
     assert_holds_the_members,
     assert_is_the_mean_of_its_members,
+    assert_members_agree,
     assert_same_outputs,
     assert_same_weights,
+    assert_within_promise,
     fit_members_alone,
 )
-from tests._cases import KINDS, make_estimator, make_table, outputs
+from tests._cases import KINDS, make_table, outputs, steady_optimizer
+from tests._cases import make_odd_estimator as make_estimator
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
 
@@ -40,12 +41,13 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 @every_strategy
 @every_kind
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("dropout", "weighted"), [(0.0, False), (0.3, True)])
-def test_an_ensemble_is_the_mean_of_its_members(sharing, kind, dtype, dropout, weighted):
+@pytest.mark.parametrize(("dropout", "weighted", "hidden"), [(0.0, False, (33,)), (0.3, True, (17, 5))])
+def test_an_ensemble_is_the_mean_of_its_members(sharing, kind, dtype, dropout, weighted, hidden):
     X, y = make_table(kind, dtype=dtype)
     weight = np.random.default_rng(1).uniform(0.5, 2.0, size=y.shape) if weighted else None
-    ensemble = make_estimator(kind, sharing, n_members=3, dropout=dropout)
-    assert_is_the_mean_of_its_members(ensemble, X, y, exact=kind == "regression", sample_weight=weight)
+    params = {"hidden_layer_sizes": hidden, "dropout": dropout, "optimizer": steady_optimizer(sharing, dtype)}
+    ensemble = make_estimator(kind, sharing, n_members=3, **params)
+    assert_is_the_mean_of_its_members(ensemble, X, y, sample_weight=weight)
 
 
 @every_strategy
@@ -57,7 +59,7 @@ def test_whatever_the_optimiser_and_the_batch(sharing, optimizer, batch_size, he
     ensemble = make_estimator(
         sharing=sharing, n_members=3, optimizer=optimizer, batch_size=batch_size, dropout=0.2, **params
     )
-    assert_is_the_mean_of_its_members(ensemble, X, y, exact=isinstance(optimizer, str) and not head_layer_sizes)
+    assert_is_the_mean_of_its_members(ensemble, X, y)
 
 
 @every_kind
@@ -65,8 +67,8 @@ def test_the_first_member_is_the_single_network(kind):
     X, y = make_table(kind)
     ensemble = make_estimator(kind, n_members=3, dropout=0.1).fit(X, y)
     single = make_estimator(kind, dropout=0.1).fit(X, y)
-    for name, weight in single.network_.state_dict().items():
-        torch.testing.assert_close(ensemble.network_.state_dict()[name][:1], weight, rtol=0.0, atol=1e-12)
+    first = {name: weight[:1] for name, weight in ensemble.network_.state_dict().items()}
+    assert_within_promise(first, single.network_.state_dict())
 
 
 @every_strategy
@@ -81,7 +83,7 @@ def test_each_member_stops_on_its_own(sharing, kind):
     epochs = [model.n_iter_ for model in alone]
     assert len(set(epochs)) > 1
     assert ensemble.n_iter_ == len(ensemble.history_) == max(epochs)
-    assert_holds_the_members(ensemble, alone, X, exact=kind == "regression")
+    assert_holds_the_members(ensemble, alone, X)
     for k, row in enumerate(ensemble.history_):
         running = [model.history_[k] for model in alone if k < model.n_iter_]
         for name in ("train_loss", "valid_loss", "train_task_losses", "valid_task_losses"):
@@ -96,8 +98,8 @@ def test_all_members_validate_on_the_rows_of_a_single_network():
     X, y = make_table("regression", n_samples=80)
     params = {"early_stopping": True, "n_iter_no_change": 50, "max_epochs": 5}
     ensemble, single = (make_estimator(n_members=k, **params).fit(X, y) for k in (2, 1))
-    for name, weight in single.network_.state_dict().items():
-        assert torch.equal(ensemble.network_.state_dict()[name][:1], weight)
+    first = {name: weight[:1] for name, weight in ensemble.network_.state_dict().items()}
+    assert_within_promise(first, single.network_.state_dict())
 
 
 def test_equal_seed_equal_bits():
@@ -134,7 +136,7 @@ def test_predictions_and_spread_of_a_regressor(sharing, y_ndim, n_samples):
         (ensemble.predict_std(rows), each.std(axis=0, ddof=1)),
     ]:
         assert said.dtype == each.dtype
-        np.testing.assert_allclose(said, expected, rtol=1e-9, atol=1e-9)
+        assert_within_promise(said, expected)
 
 
 @every_strategy
@@ -159,8 +161,8 @@ def test_predictions_of_a_classifier(sharing, y_ndim, n_classes):
     labels = labels if y_ndim == 2 else ensemble.predict(X)[:, None]
     for t in range(1 if y_ndim == 1 else 4):
         own = np.stack([p[t] for p in each])  # (member, sample, class)
-        np.testing.assert_allclose(members[t], own, rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(proba[t], own.mean(axis=0), rtol=1e-9, atol=1e-12)
+        assert_within_promise(members[t], own)
+        assert_within_promise(proba[t], own.mean(axis=0))
         assert (labels[:, t] == classes[t][own.mean(axis=0).argmax(axis=1)]).all()
     assert (ensemble.predict_members(X) == np.stack([model.predict(X) for model in alone])).all()
 
@@ -196,7 +198,7 @@ def test_representations_stand_side_by_side(sharing):
     X, y = make_table("regression")
     ensemble = make_estimator(sharing=sharing, n_members=3).fit(X, y)
     parts = np.hstack([model.transform(X) for model in fit_members_alone(ensemble, X, y)])
-    np.testing.assert_allclose(ensemble.transform(X), parts, rtol=1e-9, atol=1e-12)
+    assert_within_promise(ensemble.transform(X), parts)
     assert len(ensemble.get_feature_names_out()) == parts.shape[1]
 
 
@@ -205,14 +207,14 @@ def test_similarity_is_the_mean_over_members(sharing):
     X, y = make_table("multiclass")
     ensemble = make_estimator("multiclass", sharing, n_members=3).fit(X, y)
     mean = np.mean([model.task_similarity() for model in fit_members_alone(ensemble, X, y)], axis=0)
-    np.testing.assert_allclose(ensemble.task_similarity(), mean, rtol=1e-9, atol=1e-12)
+    assert_within_promise(ensemble.task_similarity(), mean)
 
 
 def test_attention_weights_are_the_mean_over_members():
     X, y = make_table("multiclass")
     ensemble = make_estimator("multiclass", "attention", n_members=3).fit(X, y)
     mean = np.mean([model.attention_weights(X) for model in fit_members_alone(ensemble, X, y)], axis=0)
-    np.testing.assert_allclose(ensemble.attention_weights(X), mean, rtol=1e-9)
+    assert_within_promise(ensemble.attention_weights(X), mean)
 
 
 @pytest.mark.parametrize("params", [{}, {"n_members": 1}])
@@ -259,7 +261,7 @@ def test_members_that_diverge_are_left_out(sharing, way):
     with pytest.warns(ConvergenceWarning, match="2 of 4 members of the ensemble diverged .* other 2.*no longer finite"):
         ensemble.set_params(callbacks=[Poison([0, 2])]).fit(X, y)
     ensemble = way(ensemble.set_params(callbacks=None))
-    assert_holds_the_members(ensemble, alone, X, exact=True)
+    assert_holds_the_members(ensemble, alone, X)
     for row, *own in zip(ensemble.history_, *(model.history_ for model in alone), strict=True):
         np.testing.assert_allclose(row["train_loss"], np.mean([r["train_loss"] for r in own]), rtol=1e-9)
     assert np.isfinite(ensemble.predict_std(X)).all()
@@ -275,7 +277,7 @@ def test_those_that_are_left_go_on():
     ]
     ensemble.set_params(callbacks=None).fit(X, y)
     assert ensemble.n_iter_ == 8
-    assert_holds_the_members(ensemble, [model.fit(X, y) for model in alone], X, exact=True)
+    assert_holds_the_members(ensemble, [model.fit(X, y) for model in alone], X)
 
 
 def test_one_that_is_left_has_no_spread():
@@ -448,8 +450,7 @@ def test_ensembles_in_a_stack_are_what_they_are_alone(sharing, early_stopping):
     assert fit_stack([Table(members, X, y)], chunk=7) == [None, None, None]  # two, then one
     for member in members:
         alone = clone(member).fit(X, y)
-        assert_same_weights(member, alone)
-        assert_same_outputs(member, alone, X)
+        assert_members_agree(member, alone, X)
         for ours, theirs in zip(member.history_, alone.history_, strict=True):
             assert ours.keys() == theirs.keys()
             for name in ("train_loss", "train_loss_best", "train_task_losses", "epoch"):
@@ -461,7 +462,7 @@ def test_an_ensemble_larger_than_a_chunk_is_one_stack():
     models = [make_estimator(n_members=5, lr=lr) for lr in (1e-3, 1e-2)]
     fit_stack([Table(models, X, y)], chunk=2)
     for model in models:
-        assert_same_weights(model, clone(model).fit(X, y))
+        assert_members_agree(model, clone(model).fit(X, y), X)
 
 
 def test_divergence_of_one_ensemble_in_a_stack():
@@ -470,21 +471,21 @@ def test_divergence_of_one_ensemble_in_a_stack():
     failures = fit_stack([Table(models, X, y)])
     assert "no longer finite" in failures[0]
     assert failures[1] is None
-    assert_same_weights(models[1], clone(models[1]).fit(X, y))
+    assert_members_agree(models[1], clone(models[1]).fit(X, y), X)
 
 
 @pytest.mark.parametrize("batch_size", [16, 500])
 def test_divergence_while_others_stop_early_and_leave(batch_size):
     X, y = make_table("regression", n_samples=80, dtype=np.float32)
     params = {"n_members": 2, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "tol": 0.0}
-    models = [make_estimator(lr=lr, batch_size=batch_size, **params) for lr in (1e30, 1e-3, 0.1, 0.3)]
+    models = [make_estimator(lr=lr, batch_size=batch_size, **params) for lr in (1e30, 1e-3, 0.02, 0.05)]
     failures = fit_stack([Table(models, X, y)])
     assert "no longer finite" in failures[0]
     assert failures[1:] == [None] * 3
     for model in models[1:]:
         alone = clone(model).fit(X, y)
         assert model.n_iter_ == alone.n_iter_
-        assert_same_weights(model, alone)
+        assert_members_agree(model, alone, X)
 
 
 def test_ensembles_of_another_size_are_another_stack():
@@ -506,7 +507,5 @@ def test_a_stacked_search_over_the_number_of_members():
         for search in (StackedGridSearchCV, GridSearchCV)
     )
     assert len(ParameterGrid(grid)) == 4
-    np.testing.assert_allclose(
-        found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"], rtol=0.0, atol=1e-9
-    )
+    assert_within_promise(found.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"])
     assert found.best_params_ == expected.best_params_

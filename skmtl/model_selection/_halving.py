@@ -24,7 +24,7 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
     All candidates are trained for a few epochs; the best ``1 / factor`` of them go on, for `factor` times as many
     epochs in all, and so forth until fewer than `factor` are left. Candidates of a fold are trained side by side as in
     `StackedGridSearchCV`, and survivors continue instead of starting anew, so that a search over many candidates costs
-    little more than a full fit of a few. Each score is what a fit of so many epochs alone would get.
+    little more than a full fit of a few. Each score is that of a fit of so many epochs alone, to within rounding.
 
     Parameters
     ----------

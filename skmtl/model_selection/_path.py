@@ -22,7 +22,8 @@ DEFAULT_LAMBDAS = (0.0, *np.logspace(-5, 1, 13))
 def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None, n_jobs=None):
     """Score every task along λ, from independent (0) to tied (large).
 
-    All λ of a fold are trained side by side, as one stack, from equal initial weights and batches.
+    All λ of a fold are trained side by side, as one stack, from equal initial weights and batches; each scores as a fit
+    alone would, to within rounding.
 
     Parameters
     ----------

@@ -1,7 +1,8 @@
 """Searches that train their candidates side by side: scikit-learn's, at a fraction of the time.
 
 The way of a search reads from `_StackedSearch.fit` down: candidates, splits, fits (in stacks), scores, results.
-All but the fits is scikit-learn's own, so results have the same keys, and each score is what a fit alone would get.
+All but the fits is scikit-learn's own, so results have the same keys, and each score is what a fit alone would get, to
+within rounding.
 """
 
 from __future__ import annotations
@@ -136,8 +137,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     """Search a grid of parameters; the candidates of a fold are trained side by side, as one stack.
 
     A drop-in for `sklearn.model_selection.GridSearchCV`: the same parameters, the same attributes, and for each
-    candidate and fold the score that a fit alone would get, in a fraction of the time. Small networks leave most of
-    their time to overhead; a stack pays it once for all of its members.
+    candidate and fold the score that a fit alone would get, to within rounding, in a fraction of the time. Small
+    networks leave most of their time to overhead; a stack pays it once for all of its members.
 
     Parameters
     ----------
@@ -269,7 +270,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     """Search parameters drawn at random; the candidates of a fold are trained side by side, as one stack.
 
     A drop-in for `sklearn.model_selection.RandomizedSearchCV`: equal seeds draw equal candidates, and each gets the
-    score that a fit alone would get. `StackedGridSearchCV` says what is trained together and what is not.
+    score that a fit alone would get, to within rounding. `StackedGridSearchCV` says what is trained together.
 
     Parameters
     ----------

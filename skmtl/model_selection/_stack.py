@@ -123,7 +123,7 @@ def _knows_tasks(estimator: BaseMultiTask, names: list[str]) -> bool:
 
 
 def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int = CHUNK) -> list[str | None]:
-    """Fit estimators of one `stack_key` side by side; each becomes what its own `fit` would make of it.
+    """Fit estimators of one `stack_key` side by side; to within rounding, each becomes what its own `fit` makes of it.
 
     Parameters
     ----------
@@ -256,7 +256,7 @@ class Stack:
         return data, join_tables([reading.valid for reading in distinct], owners)
 
     def hand_out(self) -> None:
-        """Make the estimators what their own fits would have made of them, except those that diverged."""
+        """Give the estimators their trained networks, except those that diverged."""
         for k, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
             if self._why_failed(k) is None:
                 estimator._keep_members(self.net, self._members[k], reading.first)

@@ -4,8 +4,8 @@ Parameters stay ordinary module parameters, but become views of one aligned stor
 copy of the best weights or a gradient norm is one operation instead of one per parameter. Of each module with a stack
 of networks every weight gets a region (*stack_shape, parameter), and all biases together get one. So the gradient of a
 weight is contiguous, and one batched product can write it; torch computes one that is not network by network. Weights
-lie before biases, so that one operation shrinks them all. Inside a region every parameter is padded to 64 bytes, which
-lets a stack compute bit for bit what each of its networks would alone.
+lie before biases, so that one operation shrinks them all. Inside a region every parameter is padded to 64 bytes, so
+that a network computes alike wherever it lies: a stack agrees with each of its networks alone to within rounding.
 """
 
 from __future__ import annotations

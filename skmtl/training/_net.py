@@ -467,11 +467,13 @@ class MultiTaskNet(NeuralNet):
         task_weights, penalty = self.members.task_weights, self._penalty()
         by_member = (losses if task_weights is None else losses * task_weights.cpu().numpy()).sum(-1)
         rows, mean_penalty = self.history[-1]["batches"], float(self._mean(penalty))
-        mean_size = len(data) / len(rows)
+        n = len(rows)
+        mean_size = len(data) / n
         for row, loss in zip(rows, self._mean(by_member).tolist(), strict=True):
             row["train_loss"] = loss * mean_size / row["train_batch_size"] + mean_penalty
-        self.train_totals_.append(self._of_all(by_member.sum(0) / len(rows) + penalty))
-        self.train_losses_.append(self._of_all(_of_labelled(losses.sum(0) / len(rows), data)))
+        self.train_totals_.append(self._of_all(by_member.sum(0) / n + penalty))
+        by_task = losses.sum(0) / n
+        self.train_losses_.append(self._of_all(by_task if data.labelled is None else _of_labelled(by_task, data)))
 
     def _check_finite(self, losses: np.ndarray) -> None:
         """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""

@@ -1,8 +1,8 @@
 """Searches on other processes, through engines of joblib, give what one process gives, and send the rows once.
 
-Scores are compared to the last bit. That relies on one machine (the same processor and libraries in all processes), on
-one torch thread wherever a step is small, and on seeds that travel with the estimators; and between solo fits and
-stacks on what `test_stacked_search` says.
+Fits alone give equal bits. That relies on one machine (the same processor and libraries in all processes), on one torch
+thread wherever a step is small, and on seeds that travel with the estimators. Stacks are cut by the number of workers,
+and so agree to within rounding.
 """
 
 import os
@@ -25,7 +25,9 @@ from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, sharing_path
 from skmtl.model_selection._jobs import Protocol
 from skmtl.training import DivergedError
-from tests._cases import make_estimator, make_table
+from tests._asserts import assert_same_choice, assert_same_scores, assert_within_promise
+from tests._cases import make_odd_estimator as make_estimator
+from tests._cases import make_table
 
 FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-3, 1e-2], "sharing": ["hard", "soft"]}
@@ -50,20 +52,13 @@ def engine(request):
         yield request.param
 
 
-def assert_same_scores(there, here):
-    """Two fitted searches have equal scores, to the last bit."""
-    keys = [key for key in here.cv_results_ if key.startswith(("split", "mean_test", "std_test", "rank"))]
-    assert len(keys) >= 6
-    for key in keys:
-        np.testing.assert_array_equal(there.cv_results_[key], here.cv_results_[key], err_msg=key)
-
-
 def search_both(search, X, y, **fit_params):
-    """Fit a search on the workers and a copy of it here; return the first."""
+    """Fit a search on the workers and a copy of it here; return the first. Fits alone give equal bits."""
     there = clone(search).fit(X, y, **fit_params)
     with joblib.parallel_config("sequential"):
         search.fit(X, y, **fit_params)
-    assert_same_scores(there, search)
+    assert_same_scores(there.cv_results_, search.cv_results_, exact=type(search) is GridSearchCV)
+    assert_same_choice(there, search)
     return there
 
 
@@ -81,7 +76,8 @@ def test_searches_give_the_same(search, kind, engine):
 def test_stacks_and_plain_fits_on_workers_give_the_same(engine):
     X, y = make_table("regression")
     plain, stacked = (search(make_estimator(), GRID, cv=FOLDS, refit=False).fit(X, y) for search in SEARCHES)
-    assert_same_scores(stacked, plain)
+    assert_same_scores(stacked.cv_results_, plain.cv_results_)
+    assert_same_choice(stacked, plain)
 
 
 def test_pipelines_frames_weights_and_scores_by_task(engine):
@@ -112,7 +108,8 @@ def test_halving_stays_here_and_gives_the_same(engine):
     assert set(search.cv_results_["mean_test_process"]) == {os.getpid()}
     with joblib.parallel_config("sequential"):
         here = clone(search).fit(X, y)
-    np.testing.assert_array_equal(search.cv_results_["mean_test_r2"], here.cv_results_["mean_test_r2"])
+    assert_within_promise(search.cv_results_["mean_test_r2"], here.cv_results_["mean_test_r2"])
+    assert_same_choice(search, here)
 
 
 def place(estimator, X, y):
@@ -125,7 +122,7 @@ def test_sharing_path_gives_the_same(engine):
     there = sharing_path(make_estimator(sharing="soft"), X, y, sharing_lambdas=[0, 0.1, 1], cv=2)
     with joblib.parallel_config("sequential"):
         here = sharing_path(make_estimator(sharing="soft"), X, y, sharing_lambdas=[0, 0.1, 1], cv=2)
-    np.testing.assert_array_equal(there.scores, here.scores)
+    assert_within_promise(there.scores, here.scores)
 
 
 class _AtTheEnd(ThreadingBackend):

@@ -1,8 +1,7 @@
-"""Stacked searches give what scikit-learn's give: the same keys and, of every candidate and fold, the same scores.
+"""Stacked searches give what scikit-learn's give: the same keys, best candidate and, to within rounding, scores.
 
-Scores are compared to the last bit. That relies on two or more tasks (with one, matrix products of a stack may be
-summed in another order than those of one member), on parameters padded to 64 bytes in the training buffer, on one torch
-thread, on the CPU; and for classes on accuracies, which do not see the last bits of a softmax.
+Widths are odd, for there some processors sum a stack in another order than one network. No two candidates are equal by
+construction: which of them rounding puts first would be chance.
 """
 
 import sys
@@ -30,29 +29,35 @@ from skorch.callbacks import Callback
 from skmtl import MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV, _evaluation, _jobs
+from skmtl.model_selection._stack import bytes_per_member
 from skmtl.sharing import STRATEGIES
-from tests._cases import make_estimator, make_table
+from tests._asserts import assert_same_choice, assert_same_scores, assert_within_promise
+from tests._cases import make_odd_estimator as make_estimator
+from tests._cases import make_table
 
 FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-3, 1e-2], "weight_decay": [0.0, 0.1]}
+LAMBDAS = [  # without a penalty, candidates that differ in λ only are equal
+    {"lr": [lr], "sharing_lambda": [value]} for lr, value in ((1e-3, 0.0), (3e-3, 0.1), (1e-2, 0.0), (3e-2, 1.0))
+]
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
 some_scores_are_nan = pytest.mark.filterwarnings("ignore:(One or more of the|The score of .* is NaN):UserWarning")
 
 
-def assert_same_results(stacked, plain):
-    """Two fitted searches have the same keys and, but for times, the same values to the last bit."""
+def assert_same_results(stacked, plain, dtype=np.float64, exact=False):
+    """Two fitted searches have the same keys, parameters and choice, and scores within the promise or to the bit."""
     ours, theirs = stacked.cv_results_, plain.cv_results_
     assert list(ours) == list(theirs)
     for key in theirs:
         if key.startswith("param"):
             assert repr(ours[key]) == repr(theirs[key])
-        elif not key.endswith("_time"):
-            np.testing.assert_array_equal(np.asarray(ours[key]), np.asarray(theirs[key]), err_msg=key)
+    assert_same_scores(ours, theirs, dtype, exact)
+    assert_same_choice(stacked, plain)
 
 
-def search_both(estimator, grid, X, y, fit_params=None, stacks=None, **options):
-    """Return both searches, fitted; `stacks` is how many stacks there must be."""
+def search_both(estimator, grid, X, y, fit_params=None, stacks=None, dtype=np.float64, **options):
+    """Return both searches, fitted; `stacks` is how many stacks there must be: with none, bits are equal."""
     options = {"cv": FOLDS, "refit": False, **options}
     plain = GridSearchCV(estimator, grid, **options).fit(X, y, **(fit_params or {}))
     stacked = StackedGridSearchCV(estimator, grid, **options)
@@ -60,7 +65,7 @@ def search_both(estimator, grid, X, y, fit_params=None, stacks=None, **options):
         stacked.fit(X, y, **(fit_params or {}))
     if stacks is not None:
         assert len(sizes) == stacks
-    assert_same_results(stacked, plain)
+    assert_same_results(stacked, plain, dtype, exact=stacks == 0)
     return stacked, plain
 
 
@@ -84,16 +89,15 @@ class count_stacks:
 # ---- equal to scikit-learn's ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("dtype", "hidden"), [(np.float32, (33,)), (np.float64, (17, 5))])
 @pytest.mark.parametrize("sharing", STRATEGIES)
 @pytest.mark.parametrize("kind", ["regression", "multiclass"])
-def test_scores_equal_those_of_a_plain_search(kind, sharing, dtype):
+def test_scores_are_those_of_a_plain_search(kind, sharing, dtype, hidden):
     X, y = make_table(kind, n_samples=60, dtype=dtype)
-    grid = {"sharing_lambda": [0.0, 0.1], "lr": [1e-3, 1e-2]}
-    stacked, plain = search_both(make_estimator(kind, sharing), grid, X, y, stacks=1, refit=True)
-    assert stacked.best_params_ == plain.best_params_
-    assert stacked.best_score_ == plain.best_score_
-    np.testing.assert_array_equal(stacked.predict(X), plain.predict(X))
+    model = make_estimator(kind, sharing, hidden)
+    stacked, plain = search_both(model, LAMBDAS, X, y, stacks=1, dtype=dtype, refit=True)
+    assert_within_promise(stacked.best_score_, plain.best_score_, dtype)
+    np.testing.assert_array_equal(stacked.predict(X), plain.predict(X))  # refitted alone, both of them
 
 
 def test_members_of_different_seeds_and_task_weights():
@@ -113,7 +117,7 @@ def test_scores_by_task_choose_by_their_average():
     options = {"scoring": make_task_scorer("accuracy"), "refit": "average", "return_train_score": True}
     stacked, plain = search_both(make_estimator("multiclass"), GRID, X, y, stacks=1, **options)
     assert "split2_train_average" in stacked.cv_results_
-    assert (stacked.best_params_, stacked.best_score_) == (plain.best_params_, plain.best_score_)
+    assert_within_promise(stacked.best_score_, plain.best_score_)
 
 
 def test_several_metrics_and_a_refit_function():
@@ -121,7 +125,6 @@ def test_several_metrics_and_a_refit_function():
     options = {"scoring": ["r2", "neg_mean_absolute_error"], "refit": _least_decay, "return_train_score": True}
     stacked, plain = search_both(make_estimator(), GRID, X, y, stacks=1, **options)
     assert stacked.best_index_ == plain.best_index_ == 1
-    assert stacked.best_params_ == plain.best_params_
     assert not hasattr(stacked, "best_score_")
     assert stacked.scorer_.keys() == plain.scorer_.keys()
 
@@ -170,7 +173,7 @@ def test_other_architectures_are_other_stacks():
     X, y = make_table("regression")
     grid = [
         {"sharing": ["hard", "independent"], "hidden_layer_sizes": [(8,), (4, 4)], "lr": [1e-3, 1e-2]},
-        {"sharing": ["soft"], "sharing_lambda": [0.0, 0.1]},
+        {"sharing": ["soft"], "sharing_lambda": [0.01, 0.1]},
     ]
     search_both(make_estimator(), grid, X, y, stacks=5)
 
@@ -183,7 +186,6 @@ def test_random_candidates_are_scikit_learns(jobs):
     plain = RandomizedSearchCV(make_estimator(), space, **options).fit(X, y)
     stacked = StackedRandomizedSearchCV(make_estimator(), space, n_jobs=jobs, **options).fit(X, y)
     assert_same_results(stacked, plain)
-    assert stacked.best_params_ == plain.best_params_
 
 
 # ---- pipelines and frames -------------------------------------------------------------------------------------------
@@ -282,10 +284,12 @@ def test_long_preprocessing_that_differs_only_in_the_middle():
     X, y = make_table("regression")
     columns = [FunctionTransformer(_times, kw_args={"by": np.arange(5.0) + k}) for k in range(30)]
     options = [make_column_transformer(*((c, list(range(5))) for c in columns))]
-    options.append(clone(options[0]))
+    options += [clone(options[0]), clone(options[0])]
     options[1].transformers[15][1].set_params(kw_args={"by": np.arange(5.0) * 100})
     model = Pipeline([("columns", options[0]), ("net", make_estimator())])
-    search_both(model, {"columns": options, "net__lr": [1e-3, 1e-2]}, X, y, stacks=1)
+    lrs = [1e-3, 3e-3, 1e-2]
+    grid = [{"columns": [option], "net__lr": [lr]} for option, lr in zip(options, lrs, strict=True)]
+    search_both(model, grid, X, y, stacks=1)
 
 
 def test_preprocessing_that_cannot_be_compared():
@@ -319,7 +323,7 @@ def test_a_candidate_that_diverges_leaves_the_others_as_they_are(error_score):
     others = GridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, **options).fit(X, y)
     for k in range(3):
         scores = stacked.cv_results_[f"split{k}_test_score"]
-        np.testing.assert_array_equal(scores[[0, 2]], others.cv_results_[f"split{k}_test_score"])
+        assert_within_promise(scores[[0, 2]], others.cv_results_[f"split{k}_test_score"], np.float32)
         np.testing.assert_array_equal(scores[1], error_score)
         np.testing.assert_array_equal(stacked.cv_results_[f"split{k}_train_score"][1], error_score)
 
@@ -356,7 +360,7 @@ def test_an_invalid_value_costs_its_candidate_alone():
     assert sizes == [6]
     others = GridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS, refit=False).fit(X, y)
     scores, expected = search.cv_results_["mean_test_score"], others.cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(scores[[0, 2]], expected)
+    assert_within_promise(scores[[0, 2]], expected)
     assert np.isnan(scores[1])
     with pytest.raises(ValueError, match="'lr' parameter"):
         clone(search).set_params(error_score="raise").fit(X, y)
@@ -397,9 +401,7 @@ def test_a_fold_that_cannot_be_learned_costs_its_own_fits_alone(capsys):
     plain = GridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False)
     with pytest.warns(FitFailedWarning):
         plain.fit(X, y)
-    for k in range(3):
-        key = f"split{k}_test_score"
-        np.testing.assert_array_equal(search.cv_results_[key], plain.cv_results_[key])
+    assert_same_scores(search.cv_results_, plain.cv_results_)
 
 
 @some_scores_are_nan
@@ -566,7 +568,7 @@ def test_estimators_of_other_packages(capsys):
 
 def test_only_those_that_must_are_trained_alone(capsys):
     X, y = make_table("regression")
-    grid = {"callbacks": [None, [Silent()]], "lr": [1e-3, 1e-2]}
+    grid = [{"lr": [1e-3, 1e-2]}, {"callbacks": [[Silent()]], "lr": [2e-3, 2e-2]}]
     search_both(make_estimator(), grid, X, y, stacks=1)
     StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, verbose=1).fit(X, y)
     said = capsys.readouterr()
@@ -581,7 +583,7 @@ def test_only_those_that_must_are_trained_alone(capsys):
 @pytest.mark.parametrize("sharing", STRATEGIES)
 def test_two_threads_give_the_same(sharing):
     X, y = make_table("regression")
-    grid = {"sharing_lambda": [0.0, 0.1], "batch_size": [8, 16]}
+    grid = [{**one, "batch_size": [8, 16]} for one in LAMBDAS]
     one, two = (
         StackedGridSearchCV(make_estimator(sharing=sharing, dropout=0.2), grid, cv=FOLDS, n_jobs=jobs).fit(X, y)
         for jobs in (1, 2)
@@ -604,13 +606,14 @@ def test_the_number_of_torch_threads_is_put_back(jobs):
 def test_bounded_memory_splits_stacks_and_changes_nothing():
     X, y = make_table("regression")
     free = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False).fit(X, y)
-    bounded = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False, max_bytes=20_000).fit(X, y)
+    max_bytes = 5 * bytes_per_member(make_estimator().fit(X, y))
+    bounded = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False, max_bytes=max_bytes).fit(X, y)
     assert_same_results(bounded, free)
 
 
 def test_a_member_that_does_not_fit_is_refused():
     X, y = make_table("regression")
-    search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, max_bytes=100)
+    search = StackedGridSearchCV(make_estimator(hidden_layer_sizes=(8,)), GRID, cv=FOLDS, max_bytes=100)
     with pytest.raises(ValueError, match=r"one member takes about \d+ bytes.*max_bytes=100.*hidden_layer_sizes=\(8,\)"):
         search.fit(X, y)
 
