@@ -121,7 +121,10 @@ def test_metadata_routing(data):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"method": "transform"}, "method must be one of 'predict', 'predict_proba', 'predict_log_proba'. Found 'transform'"),
+        (
+            {"method": "transform"},
+            "method must be one of 'predict', 'predict_proba', 'predict_log_proba'. Found 'transform'",
+        ),
         ({"cv": [([0, 1], [2, 3]), ([2, 3], [1, 0, 2])]}, "56 rows never tested and 1 tested more than once"),
         ({"y": np.zeros(3)}, "same number of rows. Found 60 and 3"),
         ({"y": None}, "Found 60 and None"),
