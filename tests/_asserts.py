@@ -36,7 +36,10 @@ def assert_same_weights(one, other, atol=0.0):
 # ---- stacks against each member alone --------------------------------------------------------------------------------
 
 PROMISE = {"float32": 1e-6, "float64": 1e-12}
-"""How far a stack may be from each of its members alone: parts of the largest weight, prediction or score."""
+"""How far a stack may be from each of its members alone: parts of the largest weight, prediction or score.
+
+Bits differ on some processors (reliability 7).
+"""
 
 
 def assert_within_promise(one, other, dtype=None):

@@ -178,7 +178,7 @@ def _large_codes(seed, n=30_000):
 
 
 @pytest.mark.parametrize("proportions", [(1, 1, 1, 1, 1), (0.8, 0.2), (0.9, 0.1), (5, 3, 2)])
-def test_a_large_table_keeps_the_share_of_every_class(proportions):
+def test_a_large_table_keeps_the_share_of_every_class(proportions):  # fault 30
     codes = _large_codes(0)
     share = np.array(proportions) / np.sum(proportions)
     part = assign_parts(codes, proportions, np.random.RandomState(0))
