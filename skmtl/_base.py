@@ -107,6 +107,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         ------
         ValueError
             If a parameter, X, y or a weight is not what it must be; the message names the task or the parameter.
+        TypeError
+            If X, y or weights come in what is no table, such as a sparse matrix or a dict.
         """
         with _all_or_nothing(self):
             self._check_parameters()

@@ -14,7 +14,7 @@ from scipy.sparse import issparse
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skmtl._table import TargetTable, check_columns, read_targets
-from skmtl._weights import read_weights
+from skmtl._weights import by_name, read_weights
 
 _BAD_VALUES = re.compile(r"Input X contains|could not convert|float\(\) argument|must be a string or a real number")
 """In the messages of scikit-learn and numpy."""
@@ -134,12 +134,10 @@ def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence
     """Return the fixed weight of each task, (n_tasks,), or None for all 1; tasks a dict leaves out weigh 1."""
     if task_weights is None:
         return None
-    if hasattr(task_weights, "to_dict") and list(task_weights.index) != list(range(len(task_weights))):
-        task_weights = task_weights.to_dict()  # a Series with names: never by position
-    by_name = isinstance(task_weights, Mapping)
-    if by_name:
-        check_task_names(task_weights, names, "task_weights")
-    given = [task_weights.get(name, 1.0) for name in names] if by_name else task_weights
+    named = by_name(task_weights)
+    if named is not None:
+        check_task_names(named, names, "task_weights")
+    given = task_weights if named is None else [named.get(name, 1.0) for name in names]
     try:
         weights = np.asarray(given, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:

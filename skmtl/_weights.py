@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmtl._table import check_columns, floats_of, read_targets
+from skmtl._table import check_columns, check_distinct, floats_of, read_targets
 
-__all__ = ["in_units_of_the_largest", "label_shares", "read_weights"]
+__all__ = ["by_name", "in_units_of_the_largest", "label_shares", "read_weights"]
 
 
 def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str]) -> np.ndarray:
@@ -45,6 +45,17 @@ def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str])
     if (weight < 0).any():
         raise ValueError(f"Negative values in data passed to `sample_weight`: {rule}. Found {weight.min()}.")
     return weight
+
+
+def by_name(values: ArrayLike | Mapping) -> Mapping | None:
+    """Return what is given by name: a dict, or a Series with another index than 0, 1, ...; None for other arrays."""
+    if isinstance(values, Mapping):
+        return values
+    if not (hasattr(values, "index") and hasattr(values, "to_numpy")) or np.ndim(values) != 1:
+        return None
+    if list(values.index) == list(range(len(values))):
+        return None
+    return dict(zip(check_distinct([str(name) for name in values.index]), values.to_numpy(), strict=True))
 
 
 def in_units_of_the_largest(weight: np.ndarray) -> np.ndarray:

@@ -236,11 +236,11 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        self._take_units(_moments(table, weight), table.dtype)
+        self._take_units(ScaleCodec.fit(table.numbers, weight), table.dtype)
         return regression_layout(table.n_columns)
 
     def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
-        new = _moments(table, weight)
+        new = ScaleCodec.fit(table.numbers, weight)
         self._take_units(self._codec.merge(new) if adds_rows else self._codec.replaced_by(new), self._target_dtype)
 
     def _take_units(self, codec: ScaleCodec, dtype: np.dtype) -> None:
@@ -269,10 +269,3 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         y = self._codec.decode(raw).astype(self._target_dtype, copy=False)
         return y[:, 0] if self._target_ndim == 1 else y
-
-
-def _moments(table: TargetTable, weight: np.ndarray | None) -> ScaleCodec:
-    """Return the moments of observed labels."""
-    if weight is None and not table.observed.all():
-        weight = table.observed.astype(np.float64)
-    return ScaleCodec.fit(table.numbers, weight)

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from skmtl._table import check_distinct, floats_of
-from skmtl.metrics._weights import mean_of, relative
+from skmtl._table import floats_of
+from skmtl._weights import by_name
+from skmtl.metrics._means import mean_of, relative
 
 __all__ = ["AVERAGES", "average_of", "check_keys"]
 
@@ -31,24 +32,13 @@ def average_of(average, scores: Mapping[str, float]) -> float:
 
 
 def _weights_of(average, names: list[str]) -> np.ndarray:
-    by_name = _by_name(average)
-    if by_name is not None:
-        average = [by_name[name] for name in check_keys(by_name, names, "average")]
+    named = by_name(average)
+    if named is not None:
+        average = [named[name] for name in check_keys(named, names, "average")]
     weights = np.asarray(average)
     if weights.shape != (len(names),) or not (floats_of(weights, "average") >= 0).all():
         raise ValueError(f"average must hold {len(names)} weights >= 0, one per task. Found {average!r}.")
     return weights.astype(np.float64)
-
-
-def _by_name(average) -> Mapping | None:
-    """Return weights by task name: of a dict, or of a Series with another index than 0, 1, ..."""
-    if isinstance(average, Mapping):
-        return average
-    if not (hasattr(average, "index") and hasattr(average, "to_numpy")) or np.ndim(average) != 1:
-        return None
-    if list(average.index) == list(range(len(average))):
-        return None
-    return dict(zip(check_distinct([str(name) for name in average.index]), average.to_numpy(), strict=True))
 
 
 def check_keys(by_task: Mapping, names: Sequence[str], what: str) -> Sequence[str]:

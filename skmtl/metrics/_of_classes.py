@@ -10,7 +10,7 @@ from sklearn.metrics import average_precision_score, f1_score, recall_score, roc
 from sklearn.metrics import log_loss as sklearn_log_loss
 
 from skmtl.metrics._labels import equal
-from skmtl.metrics._weights import mean_of
+from skmtl.metrics._means import mean_of
 
 __all__ = ["accuracy", "average_precision", "balanced_accuracy", "f1", "f1_macro", "log_loss", "roc_auc"]
 

@@ -10,7 +10,7 @@ from math import sqrt
 
 import numpy as np
 
-from skmtl.metrics._weights import mean_of, scaled
+from skmtl.metrics._means import mean_of, scaled
 
 __all__ = [
     "explained_variance",

@@ -15,10 +15,10 @@ from sklearn.utils.metadata_routing import MetadataRequest
 from skmtl._table import TargetTable, check_columns, check_distinct, read_targets
 from skmtl.metrics._average import AVERAGES, average_of
 from skmtl.metrics._labels import is_class_list
+from skmtl.metrics._means import weight_of_each
 from skmtl.metrics._named import find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities
 from skmtl.metrics._task_scores import metric_of_each, score_each
-from skmtl.metrics._weights import weight_of_each
 
 __all__ = ["TaskScorer", "UndefinedTaskWarning", "make_task_scorer"]
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from skmtl._table import floats_of
 from skmtl.metrics._labels import class_list, distinct, families, sorted_union
+from skmtl.metrics._means import relative
 from skmtl.metrics._named import TaskMetric
-from skmtl.metrics._weights import relative
 
 __all__ = ["ScoredTask"]
 

@@ -84,7 +84,7 @@ def bytes_per_member(estimator: BaseMultiTask, n_rows: float = math.inf) -> int:
     widths = sum(plan.hidden_layer_sizes) * towers + sum(plan.head_layer_sizes) * plan.layout.n_tasks
     each = 4 if plan.dropout else 2  # activations and their gradients; what dropout leaves of them, and its masks
     row = each * (widths + plan.layout.n_outputs) + network.trunk.n_buffered + plan.n_features + 2 * plan.layout.n_tasks
-    return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(int(estimator.batch_size), n_rows)) * row)
+    return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(estimator.batch_size, n_rows)) * row)
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""What rows weigh: weights as given become one per row and task, of which only the ratios matter."""
+"""Means over the rows of a task: weighted, of which only the ratios matter, and finite wherever they can be."""
 
 from __future__ import annotations
 
