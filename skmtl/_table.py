@@ -252,7 +252,10 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
     cells = [v for row in y for v in _cells(row)]
     if any(v is np.ma.masked for v in cells):
         return np.asarray(y, dtype=object)
-    array = np.asarray(y)
+    try:
+        array = np.asarray(y)
+    except UnicodeDecodeError:  # of bytes beside text, which numpy would read as text
+        return np.asarray(y, dtype=object)
     return array if _says_the_same(array, cells) else np.asarray(y, dtype=object)
 
 

@@ -219,6 +219,13 @@ def test_lists_keep_what_numpy_would_round(y):
     assert set(model.classes_[0].tolist()) == {v[0] if isinstance(v, list) else v for v in y}
 
 
+@pytest.mark.parametrize("container", [list, tuple, lambda y: np.fromiter(y, dtype=object)])
+def test_bytes_beside_text_stay_bytes(container):
+    labels = ["a", b"a", b"\xff"]
+    model = classifier(max_epochs=1).fit(X[:6], container(labels * 2))
+    assert set(model.classes_.tolist()) == set(labels)
+
+
 @pytest.mark.parametrize("chunk", [np.array(["x", "yy"]), np.array([0, 1], dtype=np.int8), np.array([False, True])])
 def test_all_classes_fit_into_the_dtype_of_the_first_chunk(chunk):
     classes = {"U": ["x", "yy", "a long one"], "i": [0, 1, 1000], "b": [0, 1, 2]}[chunk.dtype.kind]
