@@ -3,7 +3,8 @@
 ===================  =========================================================================
 `classifier`         `MultiTaskClassifier`
 `regressor`          `MultiTaskRegressor`
-`tasks`              what is predicted: task kinds and their losses
+`tasks`              what is predicted: labels to numbers and back, raw columns of each task
+`losses`             pointwise losses and their gradients
 `sharing`            how parameters are shared: hard, soft, attention, independent
 `weighting`          how task losses become one update
 `training`           the training loop: skorch's frame around a step of our own

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from skmtl._memory import tensor_over
 from skmtl._threads import threads_for
 from skmtl.sharing import DensePass, DenseStack, Pass, Sharing, SharingModule, TrunkShape, is_view, submodule
-from skmtl.tasks import TaskGroup, TaskLayout
+from skmtl.tasks import LossGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
 
@@ -180,8 +180,8 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
     groups = plan.layout.groups
     if not trunk.per_task and not plan.head_layer_sizes:
         return SharedHeads(n_members, trunk.n_features_out, groups)
-    if trunk.ties_heads and len({group.kind.width for group in groups}) > 1:
-        widths = [group.kind.width for group in groups]
+    if trunk.ties_heads and len({group.loss.width for group in groups}) > 1:
+        widths = [group.loss.width for group in groups]
         raise ValueError(f"Heads can be tied only where all tasks have equally many outputs. Found {widths}.")
     sizes = (trunk.n_features_out, *plan.head_layer_sizes)
     return TaskHeads(n_members, sizes, groups, plan.activation, plan.dropout)
@@ -253,7 +253,7 @@ class SharedHeads(nn.Module):
 
     stack = submodule("stack")
 
-    def __init__(self, n_members: int, n_features: int, groups: tuple[TaskGroup, ...]) -> None:
+    def __init__(self, n_members: int, n_features: int, groups: tuple[LossGroup, ...]) -> None:
         super().__init__()
         self.groups, self.n_tasks = groups, groups[-1].tasks.stop
         self.stack = DenseStack((n_members,), (n_features, groups[-1].columns.stop), "identity", linear_output=True)
@@ -296,11 +296,11 @@ class TaskHeads(nn.Module):
     stack = submodule("stack")
 
     def __init__(
-        self, n_members: int, sizes: tuple[int, ...], groups: tuple[TaskGroup, ...], activation: str, dropout: float
+        self, n_members: int, sizes: tuple[int, ...], groups: tuple[LossGroup, ...], activation: str, dropout: float
     ) -> None:
         super().__init__()
         self.groups, self.n_tasks = groups, groups[-1].tasks.stop
-        widest = max(group.kind.width for group in groups)
+        widest = max(group.loss.width for group in groups)
         shape = (n_members, self.n_tasks)
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
 
@@ -329,7 +329,7 @@ class TaskHeads(nn.Module):
 
 
 class TaskHeadsPass(Pass):
-    """The way through a head per task: between its outputs and the raw columns each kind's part is copied.
+    """The way through a head per task: between its outputs and the raw columns each loss's part is copied.
 
     Heads of one output each need no copy: their raw columns are another view of the same memory.
     """
@@ -352,16 +352,16 @@ class TaskHeadsPass(Pass):
         return of_features
 
     def _pairs(self, columns: Tensor, outputs: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield each kind's part of the raw columns and of the outputs: (member, batch, width, task) both."""
+        """Yield each loss's part of the raw columns and of the outputs: (member, batch, width, task) both."""
         for group in self._heads.groups:
             yield group.view(columns), _outputs_of(group, outputs)
 
 
-def _outputs_of(group: TaskGroup, outputs: Tensor) -> Tensor:
+def _outputs_of(group: LossGroup, outputs: Tensor) -> Tensor:
     """Return what a group's tasks put out, of (member, task, batch, width): (member, batch, width, task)."""
-    return outputs[:, group.tasks, :, : group.kind.width].permute(0, 2, 3, 1)
+    return outputs[:, group.tasks, :, : group.loss.width].permute(0, 2, 3, 1)
 
 
-def _column_owners(groups: tuple[TaskGroup, ...]) -> Tensor:
+def _column_owners(groups: tuple[LossGroup, ...]) -> Tensor:
     """Return the task that owns each raw column."""
-    return torch.cat([torch.arange(g.tasks.start, g.tasks.stop).repeat(g.kind.width) for g in groups])
+    return torch.cat([torch.arange(g.tasks.start, g.tasks.stop).repeat(g.loss.width) for g in groups])

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from skmtl.tasks import TaskGroup, average_members
+from skmtl.tasks import LossGroup, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
 
@@ -24,11 +24,11 @@ class Objective(nn.Module):
 
     Parameters
     ----------
-    groups : tuple of TaskGroup
-        Task kinds and their places.
+    groups : tuple of LossGroup
+        Losses and the places of their tasks.
     """
 
-    def __init__(self, groups: tuple[TaskGroup, ...]) -> None:
+    def __init__(self, groups: tuple[LossGroup, ...]) -> None:
         super().__init__()
         self.groups = groups
 
@@ -48,12 +48,12 @@ class Objective(nn.Module):
 
     def pointwise(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each label: (member, batch, task)."""
-        losses = [g.kind.loss(g.view(raw), target[..., g.tasks]) for g in self.groups]
+        losses = [g.loss.loss(g.view(raw), target[..., g.tasks]) for g in self.groups]
         return losses[0] if len(losses) == 1 else torch.cat(losses, dim=-1)
 
     def decode(self, raw: Tensor) -> Tensor:
         """Return predictions in encoded units: (..., batch, n_outputs) -> (..., batch, task)."""
-        parts = [g.kind.decode(g.view(raw)) for g in self.groups]
+        parts = [g.loss.decode(g.view(raw)) for g in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def average(self, raw: Tensor) -> Tensor:
@@ -70,17 +70,17 @@ class LossPass:
 
     Parameters
     ----------
-    groups : tuple of TaskGroup
-        Task kinds and their places.
+    groups : tuple of LossGroup
+        Losses and the places of their tasks.
     raw : Tensor of shape (member, batch, n_outputs)
         Where raw outputs will lie, and after them their gradient.
     """
 
-    def __init__(self, groups: tuple[TaskGroup, ...], raw: Tensor) -> None:
+    def __init__(self, groups: tuple[LossGroup, ...], raw: Tensor) -> None:
         self._groups, self._raw = groups, raw
-        own = [raw[..., group.columns] for group in groups]  # of each kind
+        own = [raw[..., group.columns] for group in groups]  # of each loss
         scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
-        self._parts = list(zip([group.kind.weighted_losses for group in groups], own, scratch, strict=True))
+        self._parts = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
 
     def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
@@ -107,4 +107,4 @@ class LossPass:
 
     def _by_column(self, values: Tensor) -> Tensor:
         """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
-        return torch.cat([values[..., g.tasks].repeat(1, g.kind.width) for g in self._groups], dim=-1)
+        return torch.cat([values[..., g.tasks].repeat(1, g.loss.width) for g in self._groups], dim=-1)

@@ -294,15 +294,15 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         """Return the probabilities of each task from raw outputs (n_samples, n_outputs)."""
         name = "log_probabilities" if logarithms else "probabilities"
         proba: list = [None] * self.n_tasks_
-        for task, columns in self._by_task(raw, lambda kind, raw: getattr(kind, name)(raw)):
+        for task, columns in self._by_task(raw, lambda loss, raw: getattr(loss, name)(raw)):
             proba[task] = columns[:, : len(self._codecs[task].classes)]
         return proba
 
     def _by_task(self, raw: np.ndarray, function):
-        """Yield each task's number and its part of ``function(kind, raw)``."""
+        """Yield each task's number and its part of ``function(loss, raw)``."""
         layout = self._plan.layout
         for group in layout.groups:
-            values = function(group.kind, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
+            values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
             yield from zip(layout.order[group.tasks], np.moveaxis(values, -1, 0), strict=True)
 
     def _find_codecs(self, table: TargetTable, goes_on: bool) -> list[ClassCodec]:
@@ -346,10 +346,10 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         if self._target_ndim == 1:
-            ((_, codes),) = self._by_task(raw, lambda kind, raw: kind.decode(raw))
+            ((_, codes),) = self._by_task(raw, lambda loss, raw: loss.decode(raw))
             return self._codecs[0].decode(codes)
         y = np.empty((len(raw), self.n_tasks_), dtype=self._target_dtype)
-        for task, codes in self._by_task(raw, lambda kind, raw: kind.decode(raw)):
+        for task, codes in self._by_task(raw, lambda loss, raw: loss.decode(raw)):
             y[:, task] = self._codecs[task].decode(codes)
         return y
 

@@ -13,8 +13,8 @@ from skorch.callbacks import Callback
 
 from skmtl._network import MultiTaskNetwork, SharedHeads
 from skmtl._objective import Objective
+from skmtl.losses import Logistic, Softmax
 from skmtl.sharing import StackedModule
-from skmtl.tasks import Binary, Multiclass
 from skmtl.training import OPTIMIZERS, Members, MultiTaskNet, TensorData
 from tests._cases import outputs
 
@@ -134,7 +134,7 @@ def _columns(layout):
     """Return the raw columns of the task at each place, first class first."""
     columns = []
     for group in layout.groups:
-        grid = np.arange(group.columns.start, group.columns.stop).reshape(group.kind.width, -1)
+        grid = np.arange(group.columns.start, group.columns.stop).reshape(group.loss.width, -1)
         columns += list(grid.T)
     return columns
 
@@ -259,7 +259,7 @@ def assert_decode_inverts_encode(model, table):
     layout, codes = model._plan.layout, model._encode(table)[:, model._plan.layout.order]
     raw = np.zeros((len(codes), layout.n_outputs))
     for group in layout.groups:
-        raw[:, group.columns] = _certain(group.kind, codes[:, group.tasks]).reshape(len(codes), -1)
+        raw[:, group.columns] = _certain(group.loss, codes[:, group.tasks]).reshape(len(codes), -1)
     predicted = model._decode(raw).reshape(len(codes), -1)
     for t, (labels, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
         if labels.dtype.kind == "f":
@@ -268,12 +268,12 @@ def assert_decode_inverts_encode(model, table):
             assert predicted[seen, t].tolist() == labels[seen].tolist()
 
 
-def _certain(kind, codes):
+def _certain(loss, codes):
     """Return raw outputs (batch, width, task) that leave no doubt about the encoded targets."""
-    if isinstance(kind, Binary):
+    if isinstance(loss, Logistic):
         return (2.0 * codes - 1.0)[:, None]
-    if isinstance(kind, Multiclass):
-        return (np.arange(kind.width)[:, None] == codes[:, None]).astype(float)
+    if isinstance(loss, Softmax):
+        return (np.arange(loss.width)[:, None] == codes[:, None]).astype(float)
     return codes[:, None]
 
 

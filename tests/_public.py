@@ -7,6 +7,7 @@ from importlib import import_module
 PUBLIC = {
     "skmtl": ["MultiTaskClassifier", "MultiTaskRegressor"],
     "skmtl.datasets": ["load_census", "load_energy", "make_related_classification", "make_related_regression"],
+    "skmtl.losses": ["Logistic", "Loss", "Softmax", "SquaredError"],
     "skmtl.metrics": ["UndefinedTaskWarning", "make_task_scorer", "task_scores"],
     "skmtl.model_selection": [
         "HalvingStackedSearchCV",
@@ -28,7 +29,6 @@ PUBLIC = {
         "StackedModule",
         "TrunkShape",
     ],
-    "skmtl.tasks": ["Binary", "Multiclass", "Regression", "Task"],
     "skmtl.weighting": ["EqualWeighting", "UncertaintyWeighting", "Weighting", "WeightingState"],
 }
 

@@ -115,4 +115,4 @@ def test_decode_puts_tasks_in_the_networks_order():
     decoded = Objective(layout.groups).decode(raw)
     assert decoded.shape == (2, 6, 5)
     for group in layout.groups:
-        torch.testing.assert_close(decoded[..., group.tasks], group.kind.decode(group.view(raw)))
+        torch.testing.assert_close(decoded[..., group.tasks], group.loss.decode(group.view(raw)))

@@ -191,9 +191,9 @@ class _Reading:
     def shape(self) -> tuple:
         """What two tables must have in common for their estimators to be members of one stack."""
         plan, parts = self.first._plan, [part for part in (self.data, self.valid) if part is not None]
-        kinds = tuple(repr(group.kind) for group in plan.layout.groups)
+        losses = tuple(repr(group.loss) for group in plan.layout.groups)
         rows = tuple((len(part), part.has_all_labels) for part in parts)
-        return plan.n_features, kinds, tuple(plan.layout.order.tolist()), str(self.data.X.dtype), rows
+        return plan.n_features, losses, tuple(plan.layout.order.tolist()), str(self.data.X.dtype), rows
 
 
 class Stack:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
-from skmtl.sharing._hard import DenseTrunk
+from skmtl.sharing._trunk import DenseTrunk
 
 
 class IndependentSharing(Sharing):

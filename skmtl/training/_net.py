@@ -317,9 +317,9 @@ class MultiTaskNet(NeuralNet):
         self._record_train_losses(losses.cpu().numpy(), batches.dataset)
 
     def _needs_autograd(self) -> bool:
-        """Say whether a step must let autograd take part: a user's module, kind, weighting or optimiser may want it."""
-        kinds = [group.kind for group in self.criterion_.groups]
-        parts = [self.module_.trunk, self.weighting, *kinds]
+        """Say whether a step must let autograd take part: a user's module, loss, weighting or optimiser may want it."""
+        losses = [group.loss for group in self.criterion_.groups]
+        parts = [self.module_.trunk, self.weighting, *losses]
         return any(part.needs_autograd for part in parts) or not isinstance(self.optimizer_, FlatOptimizer)
 
     def _step(self, batch: Batch, losses: Tensor) -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skmtl.tasks import Binary, Multiclass, classification_layout, regression_layout
+from skmtl.losses import Logistic, Softmax
+from skmtl.tasks import classification_layout, regression_layout
 
 
 @pytest.mark.parametrize("counts", [(2,), (3, 2, 5, 4), (1, 2, 1), (2, 2, 2), (7, 100, 3, 2, 9, 1)])
@@ -16,11 +17,11 @@ def test_every_task_has_one_place_and_room_for_its_classes(counts):
     for group in layout.groups:
         assert group.columns.start == column
         column = group.columns.stop
-        assert column - group.columns.start == group.kind.width * group.kind.n_tasks
+        assert column - group.columns.start == group.loss.width * group.loss.n_tasks
         for place in range(group.tasks.start, group.tasks.stop):
             count = counts[layout.order[place]]
-            assert isinstance(group.kind, Binary) == (count == 2)
-            assert count <= group.kind.width < 2 * count or count == 2
+            assert isinstance(group.loss, Logistic) == (count == 2)
+            assert count <= group.loss.width < 2 * count or count == 2
     assert layout.n_outputs == column
 
 
@@ -28,7 +29,7 @@ def test_each_kind_knows_the_counts_of_its_tasks():
     layout = classification_layout((3, 2, 5, 4, 2))
     found = {}
     for group in layout.groups:
-        counts = group.kind.n_classes if isinstance(group.kind, Multiclass) else [2] * group.kind.n_tasks
+        counts = group.loss.n_classes if isinstance(group.loss, Softmax) else [2] * group.loss.n_tasks
         found.update(zip(layout.order[group.tasks].tolist(), counts, strict=True))
     assert found == {0: 3, 1: 2, 2: 5, 3: 4, 4: 2}
 

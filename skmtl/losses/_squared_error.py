@@ -1,4 +1,4 @@
-"""Regression: the raw output is the conditional mean of the standardised target."""
+"""Squared error: the raw output is the conditional mean of the standardised target."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from skmtl.tasks._base import Task
+from skmtl.losses._base import Loss
 
 
-class Regression(Task):
+class SquaredError(Loss):
     r"""Half squared error :math:`\tfrac12 (f - y)^2` on standardised targets.
 
     The negative log likelihood, in nats and up to a constant, of a Gaussian with the task's own variance. Predicting
@@ -19,7 +19,7 @@ class Regression(Task):
     Parameters
     ----------
     n_tasks : int
-        How many regression tasks stand side by side.
+        Number of tasks side by side.
     """
 
     needs_autograd = False

@@ -1,4 +1,4 @@
-"""The contract of a task kind: what is predicted, and the loss of all tasks of the kind at once."""
+"""The contract of a pointwise loss: of all its tasks at once."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 
-class Task(ABC):
-    """One kind of target, for all tasks of that kind.
+class Loss(ABC):
+    """A pointwise loss, for all tasks that have it.
 
-    A kind sees all its tasks at once and is pure maths: masks, sample weights and means live in the objective.
+    A loss sees all its tasks at once and is pure maths: masks, sample weights and means live in the objective.
 
     Attributes
     ----------
     n_tasks : int
-        How many tasks of this kind stand side by side.
+        Number of tasks side by side.
     width : int
         Raw network outputs per task.
     needs_autograd : bool, default=True
@@ -44,7 +44,7 @@ class Task(ABC):
         Returns
         -------
         Tensor of shape (..., batch, task)
-            Loss of each label, in nats unless the kind says otherwise.
+            Loss of each label, in nats unless the class documents another unit.
         """
 
     @abstractmethod
@@ -54,8 +54,8 @@ class Task(ABC):
     def average(self, raw: Tensor) -> Tensor:
         """Return the raw outputs of an ensemble: (member, ..., width, task) -> (..., width, task).
 
-        What they say is the mean of what its members say. This is the mean of the raw outputs unless a kind's
-        predictions are not linear in them.
+        Decoding them must give the mean of the members' predictions. Here it is the mean of the raw outputs: override
+        it wherever predictions are not linear in these.
         """
         return raw.mean(0)
 
@@ -64,7 +64,7 @@ class Task(ABC):
     ) -> None:
         """Write the weighted loss of each task to `out` and its gradient over `raw`: what a training step does.
 
-        Built-in kinds do it in closed form.
+        Built-in losses do it in closed form.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class Task(ABC):
         out : Tensor of shape (member, task)
             Receives the sums over the batch.
         scratch : tuple of two Tensors of the shape of raw
-            Room to compute in.
+            Overwritten.
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()

@@ -1,4 +1,4 @@
-"""Classification: one logit for two classes, a softmax for any other number of them."""
+"""Softmax cross entropy: any number of classes, another one in each task."""
 
 from __future__ import annotations
 
@@ -6,59 +6,12 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl.tasks._base import Task
+from skmtl.losses._base import Loss
 
 
-class Binary(Task):
-    r"""Two classes; the raw output is the log odds of the second one.
-
-    The loss is the logistic loss :math:`\log(1 + e^f) - y f` in nats, with y the class code 0 or 1.
-
-    Parameters
-    ----------
-    n_tasks : int
-        How many binary tasks stand side by side.
-    """
-
-    needs_autograd = False
-
-    def __init__(self, n_tasks: int) -> None:
-        self.n_tasks = n_tasks
-        self.width = 1
-
-    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        logit = raw.squeeze(-2)
-        return F.softplus(logit) - target * logit
-
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
-        torch.sum(loss.mul_(coefficient), -2, out=out)
-        raw.sigmoid_().sub_(target).mul_(coefficient)
-
-    def decode(self, raw: Tensor) -> Tensor:
-        return (raw.squeeze(-2) > 0).to(raw.dtype)
-
-    def average(self, raw: Tensor) -> Tensor:
-        """Return the log odds of the mean probability."""
-        return F.logsigmoid(raw).logsumexp(0) - F.logsigmoid(-raw).logsumexp(0)
-
-    def probabilities(self, raw: Tensor) -> Tensor:
-        """Return (..., batch, 2, task) probabilities that sum to one over the classes."""
-        logit = raw.squeeze(-2)
-        return torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=-2)
-
-    def log_probabilities(self, raw: Tensor) -> Tensor:
-        """Return the logarithms of `probabilities`, exact where these vanish."""
-        logit = raw.squeeze(-2)
-        return torch.stack([F.logsigmoid(-logit), F.logsigmoid(logit)], dim=-2)
-
-
-class Multiclass(Task):
+class Softmax(Loss):
     r"""Any number of classes; the raw outputs are unnormalised log probabilities.
 
     The loss is the cross entropy :math:`\log \sum_c e^{f_c} - f_y` in nats. Tasks with fewer classes than the widest
@@ -81,7 +34,7 @@ class Multiclass(Task):
         self._unused = unused if bool(unused.any()) else None  # (width, task)
 
     def __repr__(self) -> str:
-        return f"Multiclass({list(self.n_classes)})"
+        return f"Softmax({list(self.n_classes)})"
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self._mask(raw).log_softmax(-2)

@@ -1,0 +1,162 @@
+"""Losses and their gradients against torch and scikit-learn."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.metrics import log_loss
+
+from skmtl.losses import Logistic, Loss, Softmax, SquaredError
+
+N_CLASSES = (3, 5, 4)
+LOSSES = {
+    "squared error": SquaredError(3),
+    "logistic": Logistic(3),
+    "even classes": Softmax([4, 4, 4]),
+    "ragged classes": Softmax(N_CLASSES),
+    "one class": Softmax([1, 1, 1]),
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+
+
+def draw(loss, *batch, seed=0):
+    """Return raw outputs (*batch, width, task) and encoded targets (*batch, task)."""
+    generator = torch.Generator().manual_seed(seed)
+    raw = 2 * torch.randn(*batch, loss.width, 3, dtype=torch.float64, generator=generator)
+    if isinstance(loss, SquaredError):
+        return raw, torch.randn(*batch, 3, dtype=torch.float64, generator=generator)
+    n_classes = torch.tensor(getattr(loss, "n_classes", (2, 2, 2)))
+    return raw, (torch.rand(*batch, 3, dtype=torch.float64, generator=generator) * n_classes).floor()
+
+
+def step(method, raw, target, coefficient=None):
+    """Return the weighted losses (member, task) and their gradient by raw outputs (member, batch, width, task)."""
+    coefficient = raw.new_tensor(1.0) if coefficient is None else coefficient
+    losses = raw.new_empty(len(raw), raw.shape[-1])
+    gradient = raw.flatten(-2).clone()
+    method(gradient, target, coefficient, losses, (torch.empty_like(gradient), torch.empty_like(gradient)))
+    return losses, gradient.unflatten(-1, raw.shape[-2:])
+
+
+@every_loss
+@pytest.mark.parametrize("per_label", [True, False])
+def test_weighted_losses_and_their_gradient_are_autograds(loss, per_label):
+    raw, target = draw(loss, 2, 7)
+    coefficient = torch.rand(7, 3, dtype=torch.float64) if per_label else torch.tensor(0.3, dtype=torch.float64)
+    leaf = raw.clone().requires_grad_()
+    expected = (loss.loss(leaf, target) * coefficient).sum(-2)
+    (expected_gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    for method in (loss.weighted_losses, partial(Loss.weighted_losses, loss)):
+        losses, gradient = step(method, raw, target, coefficient)
+        torch.testing.assert_close(losses, expected.detach())
+        torch.testing.assert_close(gradient, expected_gradient)
+
+
+@every_loss
+def test_loss_passes_gradcheck(loss):
+    raw, target = draw(loss, 4)
+    assert torch.autograd.gradcheck(lambda raw: loss.loss(raw, target), raw.requires_grad_())
+
+
+@every_loss
+def test_members_that_read_the_same_targets(loss):
+    raw, target = draw(loss, 2, 7)
+    losses, gradient = step(loss.weighted_losses, raw, target[0])
+    for member in range(2):
+        expected_loss, expected = step(partial(Loss.weighted_losses, loss), raw[member : member + 1], target[0])
+        torch.testing.assert_close(losses[member], expected_loss[0])
+        torch.testing.assert_close(gradient[member], expected[0])
+
+
+def test_the_average_of_members_by_hand():
+    raw = torch.tensor([1.0, 4.0], dtype=torch.float64).view(2, 1, 1, 1)
+    assert SquaredError(1).average(raw).item() == pytest.approx(2.5)
+    odds = torch.tensor([1.0, 3.0], dtype=torch.float64).log().view(2, 1, 1, 1)  # probabilities 1/2 and 3/4
+    assert Logistic(1).average(odds).exp().item() == pytest.approx((5 / 8) / (3 / 8))
+    counts = torch.tensor([[1.0, 1.0, 5.0], [1.0, 3.0, 5.0]], dtype=torch.float64).log().view(2, 1, 3, 1)
+    average = Softmax([2]).average(counts[:, :, :2])  # 1/2, 1/2 and 1/4, 3/4
+    torch.testing.assert_close(average.exp().flatten(), torch.tensor([3 / 8, 5 / 8], dtype=torch.float64))
+
+
+@every_loss
+def test_the_average_says_the_mean_of_what_members_say(loss):
+    raw, _ = draw(loss, 4, 7)  # four members
+    say = loss.decode if isinstance(loss, SquaredError) else loss.probabilities
+    torch.testing.assert_close(say(loss.average(raw)), say(raw).mean(0))
+    torch.testing.assert_close(say(loss.average(raw[:1])), say(raw[0]))
+
+
+@pytest.mark.parametrize("loss", [Logistic(1), Softmax([2])])
+def test_members_that_are_sure_lose_no_digit(loss):
+    sure = torch.tensor([800.0, 900.0], dtype=torch.float32).view(2, 1, 1, 1)
+    raw = sure if loss.width == 1 else torch.cat([torch.zeros_like(sure), sure], dim=-2)
+    average = loss.average(raw).flatten()
+    odds = average[0] if loss.width == 1 else average[1] - average[0]
+    assert odds.item() == pytest.approx(800.0 + np.log(2.0), rel=1e-6)  # 1 - p is the mean of exp(-800) and exp(-900)
+
+
+def test_squared_error_is_half_the_squared_error():
+    raw, target = draw(SquaredError(3), 7)
+    torch.testing.assert_close(SquaredError(3).loss(raw, target), 0.5 * (raw[:, 0] - target) ** 2)
+
+
+def test_logistic_is_the_binary_cross_entropy():
+    raw, target = draw(Logistic(3), 7)
+    expected = F.binary_cross_entropy_with_logits(raw[:, 0], target, reduction="none")
+    torch.testing.assert_close(Logistic(3).loss(raw, target), expected)
+
+
+@pytest.mark.parametrize("name", ["even classes", "ragged classes"])
+def test_softmax_is_the_cross_entropy_of_each_tasks_own_classes(name):
+    loss = LOSSES[name]
+    raw, target = draw(loss, 7)
+    values = loss.loss(raw, target)
+    for t, n in enumerate(loss.n_classes):
+        torch.testing.assert_close(values[:, t], F.cross_entropy(raw[:, :n, t], target[:, t].long(), reduction="none"))
+
+
+@pytest.mark.parametrize("name", ["logistic", "even classes", "ragged classes"])
+def test_mean_loss_is_scikit_learns_log_loss(name):
+    loss = LOSSES[name]
+    raw, target = draw(loss, 50)
+    for t, n in enumerate(getattr(loss, "n_classes", (2, 2, 2))):
+        proba = loss.probabilities(raw)[:, :n, t].numpy()
+        expected = log_loss(target[:, t].numpy(), proba, labels=np.arange(n))
+        assert float(loss.loss(raw, target)[:, t].mean()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["logistic", "even classes", "ragged classes", "one class"])
+def test_probabilities_sum_to_one_and_decode_to_the_likeliest(name):
+    loss = LOSSES[name]
+    raw, _ = draw(loss, 20)
+    proba = loss.probabilities(raw)
+    torch.testing.assert_close(proba.sum(-2), torch.ones(20, 3, dtype=torch.float64))
+    torch.testing.assert_close(proba.argmax(-2).double(), loss.decode(raw))
+
+
+def test_classes_that_a_task_lacks_get_neither_probability_nor_gradient():
+    loss = LOSSES["ragged classes"]
+    raw, target = draw(loss, 1, 20)
+    raw[:, :, 3:, 0] = 50.0
+    assert (loss.decode(raw)[..., 0] < 3).all()
+    assert (loss.probabilities(raw)[:, :, 3:, 0] == 0).all()
+    _, gradient = step(loss.weighted_losses, raw, target)
+    assert (gradient[:, :, 3:, 0] == 0).all()
+
+
+@pytest.mark.parametrize("name", ["logistic", "even classes", "ragged classes"])
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_extreme_outputs_stay_finite(name, size):
+    raw, target = draw(LOSSES[name], 1, 5)
+    losses, gradient = step(LOSSES[name].weighted_losses, raw * size, target)
+    assert torch.isfinite(losses).all()
+    assert torch.isfinite(gradient).all()
+
+
+def test_one_class_costs_nothing():
+    raw, target = draw(LOSSES["one class"], 1, 5)
+    losses, gradient = step(LOSSES["one class"].weighted_losses, raw, target)
+    assert not losses.any()
+    assert not gradient.any()
