@@ -1,38 +1,57 @@
-"""Fit and predict, told once from top to bottom; the public estimators say only what their targets are."""
+"""Fit and predict, from top to bottom; the public estimators add what their targets are."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
-from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from scipy import sparse
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, InvalidParameterError, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._memory import tensor_over
-from skmtl._network import MultiTaskNetwork, NetworkPlan, in_chunks, members_of
-from skmtl._stratify import assign_parts, label_codes
+from skmtl._division import divide
+from skmtl._network import in_chunks, members_of
+from skmtl._parameters import CONSTRAINTS, check_parameters, input_dtypes, network_plan, training_run
 from skmtl._table import TargetTable, check_distinct, name_tasks
-from skmtl._validation import check_features, check_label_weights, check_layer_sizes, check_targets, check_task_weights
+from skmtl._validation import check_features, check_label_weights, check_targets
 from skmtl.metrics import task_scores
-from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TensorData, TrainingRun, make_tables, train
-from skmtl.weighting import WEIGHTINGS, Weighting
+from skmtl.training import TensorData, TrainingRun, train
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a fit begins with.
+
+    Attributes
+    ----------
+    earlier : MultiTaskNet, MultiTaskNetwork or None
+        Whose weights, and optimiser's state where there is one, it continues from; None begins anew.
+    adds_rows : bool
+        Whether its rows come in addition to those of earlier fits.
+    classes : object
+        Classes given beside the labels, to `partial_fit`; None takes those of the labels.
+    """
+
+    earlier: object = None
+    adds_rows: bool = False
+    classes: object = None
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether names, classes and architecture are yet to be learned."""
+        return self.earlier is None
 
 
 def _attends(estimator) -> bool:
-    """Say whether the fitted strategy has attention weights."""
+    """Return whether the fitted strategy has attention weights."""
     check_is_fitted(estimator)
     if not hasattr(estimator.network_.trunk, "attention_weights"):
         raise AttributeError(f"sharing={estimator.sharing!r} has no attention weights; sharing='attention' has.")
@@ -42,39 +61,13 @@ def _attends(estimator) -> bool:
 class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     """Everything that the estimators share: the way from X and y to a trained network, and from it to predictions.
 
-    A subclass says how targets become numbers and come back: `_learn_targets`, `_encode`, `_decode`.
+    A subclass defines how targets become numbers and come back: `_learn_targets`, `_layout`, `_encode`, `_decode`.
     """
 
     _metric: str  # what `score` averages over tasks
     _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
 
-    _parameter_constraints = {
-        "sharing": [StrOptions(set(STRATEGIES)), Sharing],
-        "sharing_lambda": [Interval(Real, 0, None, closed="left")],
-        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "head_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
-        "activation": [StrOptions(set(ACTIVATIONS))],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "n_members": [Interval(Integral, 1, None, closed="left")],
-        "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
-        "task_weights": ["array-like", dict, None],
-        "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
-        "lr": [Interval(Real, 0, None, closed="neither")],
-        "lr_schedule": [StrOptions(set(SCHEDULES))],
-        "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "early_stopping": ["boolean"],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
-        "callbacks": [list, tuple, None],
-        "device": [str, torch.device],
-        "dtype": [StrOptions({"auto", "float32", "float64"})],
-        "warm_start": ["boolean"],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-    }
+    _parameter_constraints = CONSTRAINTS
 
     @classmethod
     @cache
@@ -89,7 +82,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : array-like or sparse matrix of shape (n_samples, n_features)
             Features, finite. Networks learn best from standardised ones.
         y : array-like, DataFrame or Series of shape (n_samples,) or (n_samples, n_tasks)
             Targets. NaN, None and NA are missing.
@@ -108,99 +101,89 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         ValueError
             If a parameter, X, y or a weight is not what it must be; the message names the task or the parameter.
         TypeError
-            If X, y or weights come in what is no table, such as a sparse matrix or a dict.
+            If X, y or weights come in what is no table, such as a dict, or y in a sparse matrix.
         """
-        with _all_or_nothing(self):
-            self._check_parameters()
-            earlier = self._earlier() if self.warm_start else None
-            return self._fit(X, y, sample_weight, X_val, y_val, earlier, int(self.max_epochs))
+        fitted = self._aside()
+        fitted._check_parameters()
+        start = Start(fitted._earlier() if fitted.warm_start else None)
+        fitted._fit(X, y, sample_weight, X_val, y_val, start, int(fitted.max_epochs))
+        return self._become(fitted)
 
-    def _fit(self, X, y, sample_weight, X_val, y_val, earlier, max_epochs, adds_rows=False):
-        units = self._units() if adds_rows and earlier is not None else None
-        data, valid = self._read(X, y, sample_weight, X_val, y_val, earlier, adds_rows)
-        change = None if units is None else self._change_of(units)
-        net = train(self._training_run([self], earlier, max_epochs, change), data, valid)
-        self._keep(net, earlier)
-        return self
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        fitted = self._aside()
+        fitted._check_parameters()
+        if fitted.early_stopping:
+            raise ValueError("partial_fit makes one pass over the rows it is given: set early_stopping=False.")
+        start = Start(fitted._earlier(), adds_rows=True, classes=classes)
+        fitted._fit(X, y, sample_weight, None, None, start, 1)
+        return self._become(fitted)
 
-    def _read(self, X, y, sample_weight, X_val=None, y_val=None, earlier=None, adds_rows=False):
+    def _aside(self):
+        """Return an estimator with the same attributes, in which a fit may fail or be interrupted."""
+        aside = object.__new__(type(self))
+        vars(aside).update(vars(self))
+        return aside
+
+    def _become(self, fitted):
+        """Take over all attributes of `fitted`, and no other, in one step that Ctrl-C cannot divide; return self."""
+        return object.__setattr__(self, "__dict__", vars(fitted)) or self
+
+    def _fit(self, X, y, sample_weight, X_val, y_val, start: Start, max_epochs: int) -> None:
+        units = None if start.is_anew else self._units()
+        data, valid = self._read(X, y, sample_weight, X_val, y_val, start)
+        change = self._change_of(units) if start.adds_rows and units is not None else None
+        net = train(self._training_run([self], start.earlier, max_epochs, change), data, valid)
+        self._keep(net, start)
+
+    def _check_parameters(self) -> None:
+        check_parameters(self)
+
+    def _read(
+        self, X, y, sample_weight=None, X_val=None, y_val=None, start: Start = Start()
+    ) -> tuple[TensorData, TensorData | None]:
         """Check all data the user gave, learn names, targets and architecture; return training and held-out rows."""
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
-        goes_on = earlier is not None
-        X = check_features(self, X, self._numpy_dtype if goes_on else self._input_dtypes(), not goes_on)
-        may_lack = goes_on or self._knows_targets()
-        table = check_targets(y, X, "y", self.task_names_ if goes_on else None, may_lack)
-        names = check_distinct(name_tasks(table, self.task_names_ if goes_on else None))
-        weight = self._weigh_labels(table, names, check_label_weights(sample_weight, table, names, may_lack), goes_on)
-        if goes_on:
-            self.task_names_ = names  # an earlier table may have had none
-            self._check_same_architecture()
-            self._follow_targets(table, weight, adds_rows)
-        else:
-            self._numpy_dtype = X.dtype
-            self._learn_names(names, table)
-            self._plan = self._make_plan(self._learn_targets(table, weight))
-        return self._divide(X, table, weight, X_val, y_val)
+        known, may_lack = None if start.is_anew else self.task_names_, not start.is_anew or start.classes is not None
+        X = check_features(self, X, input_dtypes(self) if start.is_anew else self._numpy_dtype, start.is_anew)
+        table = check_targets(y, X, "y", known, may_lack)
+        self.task_names_ = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
+        weight = check_label_weights(sample_weight, table, self.task_names_, may_lack)
+        if start.is_anew:
+            self._numpy_dtype, self.n_tasks_, self._target_ndim = X.dtype, table.n_columns, table.ndim
+        weight = self._learn_targets(table, weight, start)
+        self._plan = self._learn_plan(start)
+        return divide(self, X, table, weight, X_val, y_val)
 
-    def _check_parameters(self) -> None:
-        """Refuse parameters that are not what they must be; nothing may use one before."""
-        try:
-            self._validate_params()
-        except InvalidParameterError:  # which is a TypeError, too
-            raise
-        except (TypeError, OverflowError) as error:  # numbers that scikit-learn's checks cannot compare
-            numbers = {name: v for name, v in self.get_params(deep=False).items() if isinstance(v, Real)}
-            odd = {name: v for name, v in numbers.items() if not _is_plain_number(v)}
-            raise ValueError(f"Parameters must be numbers that a float can hold. Found {odd}: {error}.") from error
-        try:
-            torch.empty(0, device=self._torch_device())
-        except (RuntimeError, AssertionError) as error:
+    def _learn_plan(self, start: Start):
+        """Return what the network is built from; refuse another architecture than that of the earlier one."""
+        if start.is_anew:
+            return network_plan(self, self._layout())
+        was, plan = self._plan.architecture(), network_plan(self, self._plan.layout)
+        if plan.architecture() != was:
             raise ValueError(
-                f"device must be 'auto' or a device that torch can use here. Found {self.device!r}: {error}"
-            ) from error
+                f"Going on from an earlier fit needs the same architecture. It was {was}, now it is "
+                f"{plan.architecture()}. Fit anew with warm_start=False."
+            )
+        return plan
 
-    def _make_plan(self, layout: TaskLayout) -> NetworkPlan:
-        sharing = STRATEGIES[self.sharing]() if isinstance(self.sharing, str) else clone(self.sharing)
-        return NetworkPlan(
-            sharing=sharing,
-            layout=layout,
-            n_features=self.n_features_in_,
-            hidden_layer_sizes=check_layer_sizes(self.hidden_layer_sizes, "hidden_layer_sizes"),
-            head_layer_sizes=check_layer_sizes(self.head_layer_sizes, "head_layer_sizes"),
-            activation=self.activation,
-            dropout=float(self.dropout),
-            n_members=int(self.n_members),
-        )
-
-    def _training_run(self, estimators, earlier, max_epochs: int, change=None) -> TrainingRun:
+    def _training_run(self, estimators, earlier, max_epochs: int, change_of_units=None) -> TrainingRun:
         """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
-        return TrainingRun(
-            plan=self._plan,
-            dtype=self._torch_dtype,
-            device=self._torch_device(),
-            members=_members(self, estimators, earlier),
-            task_names=[self.task_names_[t] for t in self._plan.layout.order],
-            weighting=WEIGHTINGS[self.weighting]() if isinstance(self.weighting, str) else self.weighting,
-            optimizer=self.optimizer,
-            batch_size=int(self.batch_size),
-            max_epochs=max_epochs,
-            lr_schedule=self.lr_schedule,
-            patience=min(int(self.n_iter_no_change), max_epochs) if self.early_stopping else None,
-            tol=float(self.tol),
-            callbacks=self.callbacks or (),
-            verbose=self.verbose,
-            earlier=earlier,
-            largest=self._largest_output(),
-            change_of_units=change,
-        )
+        return training_run(self, estimators, earlier, max_epochs, change_of_units)
 
-    def _keep(self, net, earlier) -> None:
-        """Take the trained net and its history."""
-        before, ids = ([], range(int(self.n_members))) if earlier is None else (self.history_, self._kept)
+    def _earlier(self):
+        """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""
+        net, network = self.__dict__.get("net_"), self.__dict__.get("network_")
+        return net if net is not None and net.module_ is network else network
+
+    # ---- the outcome of a fit -----------------------------------------------------------------------------------
+
+    def _keep(self, net, start: Start) -> None:
+        """Adopt the trained net and its history."""
+        before, ids = ([], range(int(self.n_members))) if start.is_anew else (self.history_, self._member_ids)
         self.net_ = net
         finite = self._keep_finite(net, range(len(ids)), ids, before)
-        self.network_ = (net.module_ if len(finite) == len(ids) else _copy_of(net, finite, self._plan)).eval()
+        self.network_ = (net.module_ if len(finite) == len(ids) else self._copy_of(net, finite)).eval()
         if net.interrupted_:
             warnings.warn(
                 f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
@@ -209,28 +192,34 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             )
 
     def _keep_members(self, net, members: range, first) -> None:
-        """Take its members of a stack that was trained on what another estimator read."""
+        """Adopt this estimator's members from a stack; `first` is the estimator that read the data."""
         parameters = self.get_params(deep=False)
         vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
         self._plan = replace(first._plan, dropout=float(self.dropout))
         finite = self._keep_finite(net, members, range(len(members)), [])
-        self.network_ = _copy_of(net, finite, self._plan).eval()
+        self.network_ = self._copy_of(net, finite).eval()
+
+    def _copy_of(self, net, members: Sequence[int]):
+        """Return a network of these members of a stack, of which some may have left."""
+        place = {m: k for k, m in enumerate(net.active.tolist())}
+        return members_of(net.module_, [place[m] for m in members], self._plan)
 
     def _keep_finite(self, net, members: range, ids: Sequence[int], before: list[dict]) -> list[int]:
-        """Take the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
-        finite = [m for m in members if m not in net.diverged_]
-        self._kept = tuple(ids[m - members.start] for m in finite)
-        self.history_ = before + _history(net, self._plan.layout.places, len(before), finite)
+        """Adopt the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
+        record = net.record_
+        finite = [m for m in members if m not in record.diverged]
+        self._member_ids = tuple(ids[m - members.start] for m in finite)
+        self.history_ = before + record.history(net.history, finite, self._plan.layout.places, len(before))
         self.n_iter_ = len(self.history_)
         if len(finite) < len(members):
-            told = next(net.diverged_[m] for m in members if m in net.diverged_)
+            reason = next(record.diverged[m] for m in members if m in record.diverged)
             warnings.warn(
                 f"{len(members) - len(finite)} of {len(members)} members of the ensemble diverged and are left out; "
-                f"predictions average the other {len(finite)}. The first of them: {told}",
+                f"predictions average the other {len(finite)}. The first of them: {reason}",
                 ConvergenceWarning,
                 stacklevel=5,
             )
-        undefined = {m: net.undefined_[m] for m in finite if m in net.undefined_}
+        undefined = {m: record.undefined[m] for m in finite if m in record.undefined}
         if undefined:
             warnings.warn(
                 f"The validation loss is not finite from epoch {min(undefined.values())} on"
@@ -241,112 +230,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             )
         return finite
 
-    # ---- going on from an earlier fit ---------------------------------------------------------------------------
-
-    def _earlier(self):
-        """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""
-        net, network = self.__dict__.get("net_"), self.__dict__.get("network_")
-        return net if net is not None and net.module_ is network else network
-
-    def _partial_fit(self, X, y, sample_weight):
-        with _all_or_nothing(self):
-            self._check_parameters()
-            if self.early_stopping:
-                raise ValueError("partial_fit makes one pass over the rows it is given: set early_stopping=False.")
-            return self._fit(X, y, sample_weight, None, None, self._earlier(), 1, adds_rows=True)
-
-    def _check_same_architecture(self) -> None:
-        plan = self._make_plan(self._plan.layout)
-        if plan.architecture() != self._plan.architecture():
-            raise ValueError(
-                f"Going on from an earlier fit needs the same architecture. It was {self._plan.architecture()}, "
-                f"now it is {plan.architecture()}. Fit anew with warm_start=False."
-            )
-
-    # ---- data ---------------------------------------------------------------------------------------------------
-
-    def _learn_names(self, names: list[str], table: TargetTable) -> None:
-        self.task_names_ = names
-        self.n_tasks_ = table.n_columns
-        self._target_ndim, self._target_dtype = table.ndim, table.dtype
-
-    def _weigh_labels(
-        self, table: TargetTable, names: list[str], weight: np.ndarray | None, goes_on: bool
-    ) -> np.ndarray | None:
-        """Return the label weights; a classifier multiplies them by its class weights."""
-        return weight
-
-    def _divide(self, X, table: TargetTable, weight, X_val, y_val) -> tuple[TensorData, TensorData | None]:
-        """Return the rows to learn from and those to validate on, if any."""
-        if (X_val is None) != (y_val is None):
-            raise ValueError("X_val and y_val must be given together. Found only one of them.")
-        used = None if weight is None else (weight > 0).any(axis=1)
-        rows = None if used is None or used.all() else np.flatnonzero(used)
-        hold_out = self.early_stopping and X_val is None
-        parts = self._hold_out(table, weight, rows) if hold_out else [rows]
-        data, *held_out = self._tables(X, table, weight, parts, int(self.batch_size))
-        if X_val is None:
-            return data, held_out[0] if hold_out else None
-        return data, self._validation_table(X_val, y_val)
-
-    def _hold_out(self, table: TargetTable, weight, rows: np.ndarray | None) -> list[np.ndarray]:
-        """Return the rows to learn from and those held out; a label of weight 0 has no say in it."""
-        observed = table.observed if weight is None else weight > 0
-        if rows is None:
-            rows, columns = np.arange(len(table)), table.columns
-        else:
-            columns, observed = table.take(rows).columns, observed[rows]
-        codes = label_codes(columns, observed, continuous=[self._is_continuous] * self.n_tasks_)
-        shares = (1.0 - self.validation_fraction, self.validation_fraction)
-        part = assign_parts(codes, shares, check_random_state(self.random_state))
-        if not (part == 1).any() or not (part == 0).any():
-            raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(rows)} rows leaves an empty training or "
-                f"validation set. Give more rows or another fraction."
-            )
-        return [rows[part == k] for k in (0, 1)]
-
-    def _validation_table(self, X_val, y_val) -> TensorData:
-        """Return a validation set of the user's own; tasks without a label in it have no say."""
-        X_val = check_features(self, X_val, self._input_dtypes(), reset=False)
-        table = check_targets(y_val, X_val, "y_val", self.task_names_, may_lack_tasks=True)
-        absent = [name for name, seen in zip(self.task_names_, table.observed.T, strict=True) if not seen.any()]
-        if absent:
-            warnings.warn(
-                f"y_val has no label of {len(absent)} of {self.n_tasks_} tasks, which the validation loss leaves out: "
-                f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
-                stacklevel=6,
-            )
-        weight = check_label_weights(None, table, self.task_names_)
-        return self._tables(X_val, table, weight, [None], len(X_val))[0]
-
-    def _tables(self, X, table: TargetTable, weight, parts, batch_size: int) -> list[TensorData]:
-        """Return rows with encoded targets, in the network's task order and precision: one table for each part."""
-        order, place = self._plan.layout.order, {"dtype": self._torch_dtype, "device": self._torch_device()}
-        y = self._encode(table)
-        if weight is not None:
-            y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
-        if not (order == np.arange(len(order))).all():
-            y, weight = y[:, order], None if weight is None else weight[:, order]
-        return make_tables(tensor_over(X).to(**place), torch.as_tensor(y, **place), weight, parts, batch_size)
-
-    def _torch_device(self) -> torch.device:
-        if self.device == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return torch.device(self.device)
-
-    def _input_dtypes(self):
-        """Return the numpy types that X may have: what is not among them becomes the first."""
-        if self.dtype != "auto":
-            return np.dtype(self.dtype)
-        return np.float32 if self._torch_device().type != "cpu" else (np.float64, np.float32)
-
     # ---- predict ------------------------------------------------------------------------------------------------
 
     def _raw(self, X) -> np.ndarray:
         """Return raw outputs (n_samples, n_outputs)."""
         X = self._check_X(X)
-        return in_chunks(self.network_ if len(self._kept) == 1 else self._ensemble, X, self.network_)
+        return in_chunks(self.network_ if len(self._member_ids) == 1 else self._ensemble, X, self.network_)
 
     def _ensemble(self, x: torch.Tensor) -> torch.Tensor:
         """Return raw outputs that say what the members say on average: (1, batch, n_outputs)."""
@@ -358,7 +247,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         raw = in_chunks(lambda x: self.network_(x).transpose(0, 1).unsqueeze(0), X, self.network_)
         return raw.swapaxes(0, 1).reshape(-1, raw.shape[-1])
 
-    def _check_X(self, X) -> np.ndarray:
+    def _check_X(self, X) -> np.ndarray | sparse.sparray:
         check_is_fitted(self, "network_")
         return check_features(self, X, self._numpy_dtype, reset=False)
 
@@ -391,7 +280,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             What `predict` would say of each member alone. Members that diverged in `fit` are not among them.
         """
         values = self._decode(self._raw_members(X))
-        return values.reshape(len(self._kept), -1, *values.shape[1:])
+        return values.reshape(len(self._member_ids), -1, *values.shape[1:])
 
     def predict_frame(self, X):
         """Predict every task, with named columns.
@@ -544,7 +433,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         weights = state.pop("_weights", None)
         super().__setstate__(state)
         if weights is not None:
-            network = self._plan.build_blank(len(self._kept)).to(self._torch_dtype)
+            network = self._plan.build_blank(len(self._member_ids)).to(self._torch_dtype)
             network.load_state_dict({name: torch.from_numpy(np.array(w)) for name, w in weights.items()})
             self.network_ = network.eval()
 
@@ -556,37 +445,21 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         tags = super().__sklearn_tags__()
         tags.target_tags.required = True
         tags.target_tags.multi_output = True
-        tags.input_tags.sparse = False
+        tags.input_tags.sparse = True
         return tags
 
-    # ---- what a subclass says -----------------------------------------------------------------------------------
+    # ---- what a subclass adds -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        """Learn classes or scales from observed labels; return the places of the tasks."""
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
+        """Learn classes or scales from observed labels; return what each label weighs, None for all 1.
 
-    def _largest_output(self) -> float:
-        """Return the size up to which the network's outputs become finite predictions."""
-        return np.inf
+        A fit that continues from an earlier one follows the new labels as far as that may be, or refuses them.
+        """
 
-    def _classes_of_each(self) -> list[np.ndarray] | None:
-        """Return the classes of each task, if they have classes."""
-        return None
-
-    def _knows_targets(self) -> bool:
-        """Return whether all that is to be learned of the targets was given beside them."""
-        return False
-
-    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
-        """Take account of targets that come after those of an earlier fit: in addition to them, or instead."""
-
-    def _units(self) -> object:
-        """Return in what units the network says what it says, or None where that never changes."""
-        return None
-
-    def _change_of(self, units) -> tuple[np.ndarray, np.ndarray] | None:
-        """Return factor and shift of each task, (n_tasks,), from earlier units to those of today; None for none."""
-        return None
+    @abstractmethod
+    def _layout(self) -> TaskLayout:
+        """Return where the tasks that were learned are in the network."""
 
     @abstractmethod
     def _encode(self, table: TargetTable) -> np.ndarray:
@@ -596,123 +469,18 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         """Return predictions in y's own labels from raw outputs (n_samples, n_outputs)."""
 
+    def _largest_output(self) -> float:
+        """Return the size up to which the network's outputs become finite predictions."""
+        return np.inf
 
-@contextmanager
-def _all_or_nothing(estimator):
-    """Put every attribute back if the block fails."""
-    before = estimator.__dict__.copy()
-    try:
-        yield
-    except BaseException:
-        estimator.__dict__.clear()
-        estimator.__dict__.update(before)
-        raise
+    def _classes_of_each(self) -> list[np.ndarray] | None:
+        """Return the classes of each task, if they have classes."""
+        return None
 
+    def _units(self) -> object:
+        """Return the units of the network's outputs, or None where these never change."""
+        return None
 
-def _members(first: BaseMultiTask, estimators: Sequence[BaseMultiTask], earlier=None) -> Members:
-    """Return what each of these estimators, fitted side by side, has for itself; `first` has read the targets."""
-    place = {"dtype": first._torch_dtype, "device": first._torch_device()}
-    ids = range(int(first.n_members)) if earlier is None else first._kept
-    seeds = [seed for e in estimators for seed in _seeds(e, ids)]
-    estimators = [e for e in estimators for _ in ids]
-    weights = [check_task_weights(e.task_weights, first.task_names_) for e in estimators]
-    task_weights = None
-    if any(w is not None for w in weights):
-        rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
-        rows = np.stack(rows)[:, first._plan.layout.order]
-        task_weights = _in_precision("task_weights", rows.ravel().tolist(), place).view(rows.shape)
-
-    def each(name: str, values: Sequence[float]) -> torch.Tensor:
-        return _in_precision(name, values, place)
-
-    return Members(
-        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
-        task_weights=task_weights,
-        sharing_lambda=each("sharing_lambda", [min(e.sharing_lambda, _most(first)) for e in estimators]),
-        lr=each("lr", [e.lr for e in estimators]),
-        weight_decay=each("weight_decay", [_weight_decay(e) for e in estimators]),
-        dropout=each("dropout", [e.dropout for e in estimators]),
-    )
-
-
-def _most(estimator: BaseMultiTask) -> float:
-    """Return the largest λ to compute with: towers are one long before, and beyond it products overflow."""
-    return 1e30 if estimator._torch_dtype == torch.float32 else 1e250
-
-
-def _is_plain_number(value) -> bool:
-    return isinstance(value, (int, float, np.number)) and abs(value) <= np.finfo(np.float64).max
-
-
-def _in_precision(name: str, values: Sequence[float], place: dict) -> torch.Tensor:
-    """Return a parameter of each member in the network's precision, if there it still is what it must be."""
-    dtype = np.float32 if place["dtype"] == torch.float32 else np.float64
-    try:
-        exact = np.array(values, dtype=np.float64)
-    except OverflowError:
-        raise ValueError(f"{name} must be a number that a float can hold. Found {values!r}.") from None
-    with np.errstate(all="ignore"):
-        rounded = exact.astype(dtype)
-    lost = ~np.isfinite(rounded)
-    if name in ("lr", "task_weights"):
-        lost |= (rounded == 0) & (exact > 0)
-    elif name == "dropout":
-        lost |= rounded >= 1
-    if lost.any():
-        raise ValueError(
-            f"{name}={float(exact[lost][0])!r} is {rounded[lost][0]:g} in {np.dtype(dtype)}, in which the network "
-            f"computes. Choose another value, or dtype='float64'."
-        )
-    return torch.from_numpy(rounded).to(place["device"])
-
-
-def _seeds(estimator: BaseMultiTask, ids: Sequence[int]) -> list[int]:
-    """Return the seeds of these members: the first is that of a single network, the others are drawn after it."""
-    random_state = check_random_state(estimator.random_state)
-    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(int(estimator.n_members))]
-    return [seeds[k] for k in ids]
-
-
-def _weight_decay(estimator) -> float:
-    """Return the weight decay; "auto" was chosen with the default step size, see tests/benchmarks/defaults.py."""
-    if estimator.weight_decay == "auto":
-        return 0.5 if estimator.optimizer == "adamw" else 0.0
-    return estimator.weight_decay
-
-
-def _copy_of(net, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
-    """Return a network of these members of a stack, of which some may have left."""
-    place = {m: k for k, m in enumerate(net.active.tolist())}
-    return members_of(net.module_, [place[m] for m in members], plan)
-
-
-def _history(net, places: np.ndarray, offset: int, members: Sequence[int]) -> list[dict]:
-    """Return one dict per finished epoch: what skorch recorded and each task's loss in the user's task order.
-
-    Losses are the mean over those of these members that were still training in the epoch.
-    """
-    rows: list[dict] = []
-    best = {"train_loss": np.inf, "valid_loss": np.inf}
-    last = {m: net.last_epochs_.get(m, len(net.train_losses_)) for m in members}
-    for k, recorded in zip(range(max(last.values())), net.history, strict=False):
-        if "train_loss" not in recorded:  # interrupted
-            break
-        row = {key: value for key, value in recorded.items() if key != "batches"}
-        row["epoch"] += offset
-        running = [m for m in members if k < last[m]]
-        row["train_task_losses"] = _mean_of(running, net.train_losses_[k])[places]
-        if k < len(net.valid_losses_):
-            row["valid_task_losses"] = _mean_of(running, net.valid_losses_[k])[places]
-        if len(net.train_totals_[k]) > 1:  # what skorch recorded is the mean over other members, too
-            for name, totals in (("train_loss", net.train_totals_), ("valid_loss", net.valid_totals_)):
-                if k < len(totals):
-                    row[name] = float(_mean_of(running, totals[k]))
-                    row[f"{name}_best"] = row[name] < best[name]
-                    best[name] = min(best[name], row[name])
-        rows.append(row)
-    return rows
-
-
-def _mean_of(members: Sequence[int], losses: np.ndarray) -> np.ndarray:
-    """Return the mean over some members of (member, ...)."""
-    return losses[members[0]] if len(members) == 1 else losses[list(members)].mean(0)
+    def _change_of(self, units) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return factor and shift of each task, (n_tasks,), from earlier units to those of today; None for none."""
+        return None

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor, nn
 
-from skmtl._memory import tensor_over
+from skmtl._rows import rows_of
+from skmtl._seeding import own_generator
 from skmtl._threads import threads_for
 from skmtl.sharing import DensePass, DenseStack, Pass, Sharing, SharingModule, TrunkShape, is_view, submodule
 from skmtl.tasks import LossGroup, TaskLayout
 
 CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
-
-
-class _Lock:
-    """A lock that one thread may take several times, and that is free in a process that was forked from another.
-
-    There the thread that may have held it does not exist.
-    """
-
-    def __init__(self) -> None:
-        self._renew()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-
-GLOBAL_GENERATOR = _Lock()
-"""Held by whoever seeds torch's global generator; a callback may fit another estimator meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +72,7 @@ class NetworkPlan:
 
     def build_blank(self, n_members: int = 1) -> MultiTaskNetwork:
         """Return a network whose weights are to be overwritten; torch's global generator stays as it was."""
-        with GLOBAL_GENERATOR, torch.random.fork_rng(devices=[]):
+        with own_generator():
             return self.build(n_members)
 
 
@@ -118,7 +93,11 @@ class MultiTaskNetwork(nn.Module):
         super().__init__()
         self.trunk = trunk
         self.heads = heads
-        self.n_parameters = sum(p.numel() for p in self.parameters())
+
+    @cached_property
+    def n_parameters(self) -> int:
+        """Number of weights of all members."""
+        return sum(p.numel() for p in self.parameters())
 
     @property
     def device(self) -> torch.device:
@@ -135,9 +114,9 @@ class MultiTaskNetwork(nn.Module):
         raw: Tensor = self.heads(self.trunk(x))
         return raw
 
-    def bind(self, x: Tensor) -> NetworkPass:
-        """Return a training step's way through the network, for batches that will lie in x, shaped as for `forward`."""
-        return NetworkPass(self, x)
+    def bind(self, x: Tensor, batch_size: int) -> NetworkPass:
+        """Return a training step's pass through the network, for batches that will lie in x, as `forward` takes it."""
+        return NetworkPass(self, x, batch_size)
 
     def tied(self) -> list[nn.Module]:
         """Return the modules that the sharing penalty pulls together."""
@@ -153,22 +132,20 @@ class MultiTaskNetwork(nn.Module):
 
 
 class NetworkPass:
-    """The way through trunk and heads.
+    """The pass through trunk and heads.
 
     Attributes
     ----------
-    x : Tensor
-        Where the batch lies; held, so that no other tensor takes its place and identity.
     forward, backward : list of callable
         Compute `raw` from `x`; set the gradient of every parameter from what then lies in `raw`.
     raw : Tensor of shape (member, batch, n_outputs)
         The raw outputs, and after them their gradient.
     """
 
-    def __init__(self, network: MultiTaskNetwork, x: Tensor) -> None:
-        self.x, trunk, heads = x, network.trunk, network.heads
+    def __init__(self, network: MultiTaskNetwork, x: Tensor, batch_size: int) -> None:
+        trunk, heads = network.trunk, network.heads
         tasks = (heads.n_tasks,) if trunk.per_task else ()
-        bottom = trunk.bind(x, (network.n_members, *tasks, x.shape[-2], trunk.n_features_out))
+        bottom = trunk.bind(x, (network.n_members, *tasks, batch_size, trunk.n_features_out))
         top = heads.bind(bottom.out)
         self.raw = top.out
         bottom.receive(top.receive(self.raw, input_gradient=True))
@@ -218,14 +195,16 @@ def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkP
     return part
 
 
-def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: MultiTaskNetwork) -> np.ndarray:
+def in_chunks(
+    function: Callable[[Tensor], Tensor], X: np.ndarray | sparse.sparray, network: MultiTaskNetwork
+) -> np.ndarray:
     """Apply a function of the network to rows, a few thousand at a time.
 
     Parameters
     ----------
     function : callable
         (batch, n_features) -> (1, batch, ...).
-    X : array of shape (n_samples, n_features)
+    X : array or sparse matrix of shape (n_samples, n_features)
         Rows, in the network's precision.
     network : MultiTaskNetwork
         Says on which device to compute.
@@ -234,17 +213,17 @@ def in_chunks(function: Callable[[Tensor], Tensor], X: np.ndarray, network: Mult
     -------
     array of shape (n_samples, ...)
     """
-    device, chunk = network.device, max(CHUNK // network.n_members, 256)
-    work = 2.0 * min(len(X), chunk) * network.n_parameters
+    device, rows = network.device, rows_of(X)
+    n, chunk = len(rows), rows.at_once(max(CHUNK // network.n_members, 256))
+    work = 2.0 * min(n, chunk) * network.n_parameters
     with threads_for(work), torch.inference_mode():
-        rows = tensor_over(X)
-        if len(X) <= chunk:
-            return function(rows.to(device))[0].cpu().numpy()
-        first = function(rows[:chunk].to(device))[0].cpu()
-        out = first.new_empty(len(X), *first.shape[1:])
+        first = function(rows.between(0, chunk).to(device))[0].cpu()
+        if n <= chunk:
+            return first.numpy()
+        out = first.new_empty(n, *first.shape[1:])
         out[:chunk] = first
-        for start in range(chunk, len(X), chunk):
-            out[start : start + chunk] = function(rows[start : start + chunk].to(device))[0]
+        for start in range(chunk, n, chunk):
+            out[start : start + chunk] = function(rows.between(start, start + chunk).to(device))[0]
         return out.numpy()
 
 

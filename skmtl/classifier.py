@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
-from numbers import Real
-
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 
-from skmtl._base import BaseMultiTask
-from skmtl._table import TargetTable, common_dtype, objects_of, read_targets, survives
-from skmtl._validation import check_some_weight, check_task_names
+from skmtl._base import BaseMultiTask, Start
+from skmtl._class_weight import weigh_classes
+from skmtl._table import TargetTable, common_dtype, read_targets, survives
+from skmtl._validation import check_some_weight
 from skmtl._weights import in_units_of_the_largest
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
-
-LARGEST = float(np.finfo(np.float64).max)
 
 
 class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
@@ -234,11 +229,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         ValueError
             If a label is none of the classes of the first call, or `classes` are given again and are others.
         """
-        self._given_classes = classes
-        try:
-            return self._partial_fit(X, y, sample_weight)
-        finally:
-            self.__dict__.pop("_given_classes", None)
+        return self._partial_fit(X, y, sample_weight, classes)
 
     def predict_proba(self, X):
         """Predict class probabilities.
@@ -283,11 +274,11 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Returns
         -------
         list of n_tasks arrays of shape (n_members, n_samples, n_classes_t)
-            What `predict_proba` would say of each member alone, and whose mean over members it says; one array if y
-            was 1-D. Members that diverged in `fit` are not among them.
+            Class probabilities of each member; `predict_proba` returns their mean over members. One array if y was
+            1-D. Members that diverged in `fit` are left out.
         """
         proba = self._probabilities(self._raw_members(X))
-        proba = [p.reshape(len(self._kept), -1, p.shape[-1]) for p in proba]
+        proba = [p.reshape(len(self._member_ids), -1, p.shape[-1]) for p in proba]
         return proba[0] if self._target_ndim == 1 else proba
 
     def _probabilities(self, raw: np.ndarray, logarithms: bool = False) -> list[np.ndarray]:
@@ -305,38 +296,42 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
             yield from zip(layout.order[group.tasks], np.moveaxis(values, -1, 0), strict=True)
 
-    def _find_codecs(self, table: TargetTable, goes_on: bool) -> list[ClassCodec]:
-        """Return each task's classes: of the earlier fit, as given to `partial_fit`, or as observed."""
-        given = self.__dict__.get("_given_classes")
-        if given is not None:
-            codecs = [ClassCodec(classes) for classes in _check_classes(given, table)]
-            pairs = zip(codecs, self._codecs, strict=True) if goes_on else ()
-            if any(new.classes.tolist() != old.classes.tolist() for new, old in pairs):
-                raise ValueError(
-                    f"`classes={given!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}."
-                )
-            return codecs
-        if goes_on:
-            return self._codecs
-        columns = zip(table.task_names(), table.columns, table.observed.T, strict=True)
-        return [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
+        if start.is_anew:
+            self._learn_classes(table, start.classes)
+        elif start.classes is not None:
+            self._check_same_classes(table, start.classes)
+        if self.class_weight is None:
+            return weight
+        weight = table.observed.astype(np.float64) if weight is None else in_units_of_the_largest(weight)
+        weigh_classes(self.class_weight, table, self._codecs, self.task_names_, weight)
+        check_some_weight(weight, table, self.task_names_, not start.is_anew or start.classes is not None)
+        return weight
 
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        self._codecs = self._find_codecs(table, goes_on=False)
-        classes = [codec.classes for codec in self._codecs]
+    def _learn_classes(self, table: TargetTable, given) -> None:
+        """Learn each task's classes, as given to `partial_fit` or as observed."""
+        if given is not None:
+            self._codecs = _given_codecs(given, table)
+        else:
+            columns = zip(self.task_names_, table.columns, table.observed.T, strict=True)
+            self._codecs = [ClassCodec.fit(labels[seen], name) for name, labels, seen in columns]
+        classes = self._classes_of_each()
         self.classes_ = classes[0] if table.ndim == 1 else classes
         holds_all = all(survives(c, table.dtype) for c in classes)
         self._target_dtype = table.dtype if holds_all else common_dtype(classes)
-        return classification_layout([len(c) for c in classes])
+
+    def _check_same_classes(self, table: TargetTable, given) -> None:
+        pairs = zip(_given_codecs(given, table), self._codecs, strict=True)
+        if any(new.classes.tolist() != old.classes.tolist() for new, old in pairs):
+            raise ValueError(
+                f"`classes={given!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}."
+            )
+
+    def _layout(self) -> TaskLayout:
+        return classification_layout([len(codec.classes) for codec in self._codecs])
 
     def _classes_of_each(self) -> list[np.ndarray]:
         return [codec.classes for codec in self._codecs]
-
-    def _knows_targets(self) -> bool:
-        return self.__dict__.get("_given_classes") is not None
-
-    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
-        self._find_codecs(table, goes_on=True)  # refuses other classes than before
 
     def _encode(self, table: TargetTable) -> np.ndarray:
         y = np.zeros(table.observed.shape)
@@ -353,43 +348,14 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             y[:, task] = self._codecs[task].decode(codes)
         return y
 
-    def _weigh_labels(
-        self, table: TargetTable, names: list[str], weight: np.ndarray | None, goes_on: bool
-    ) -> np.ndarray | None:
-        if self.class_weight is None:
-            return weight
-        weight = table.observed.astype(np.float64) if weight is None else in_units_of_the_largest(weight)
-        codecs = self._find_codecs(table, goes_on)
-        for t, chosen in enumerate(self._class_weights(table, names)):
-            if chosen is not None:
-                seen = table.observed[:, t]
-                codes = codecs[t].encode(table.columns[t][seen], names[t])
-                weight[seen, t] *= _class_weights(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
-        check_some_weight(weight, table, names, may_lack_tasks=goes_on or self._knows_targets())
-        return weight
-
-    def _class_weights(self, table: TargetTable, names: list[str]) -> list:
-        """Return what `class_weight` says of each task."""
-        given = self.class_weight
-        if isinstance(given, str) or (table.ndim == 1 and isinstance(given, Mapping)):
-            return [given] * table.n_columns
-        if isinstance(given, Mapping):
-            check_task_names(given, names, "class_weight")
-            return [given.get(name) for name in names]
-        if len(given) != table.n_columns:
-            raise ValueError(
-                f"class_weight must hold one entry for each of the {table.n_columns} tasks. Found {len(given)}."
-            )
-        return list(given)
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
 
 
-def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
-    """Return the sorted classes of each task, as given to `partial_fit`."""
+def _given_codecs(classes, table: TargetTable) -> list[ClassCodec]:
+    """Return the classes of each task, as given to `partial_fit`."""
     per_task = [classes] if table.ndim == 1 else list(classes)
     if any(np.ndim(c) == 0 for c in per_task) or not per_task:
         raise ValueError(
@@ -402,29 +368,6 @@ def _check_classes(classes, table: TargetTable) -> list[np.ndarray]:
     if not all(labels.observed.any() for labels in given):
         raise ValueError(f"classes must hold at least one label for each task. Found {classes!r}.")
     return [
-        ClassCodec.fit(labels.columns[0][labels.observed[:, 0]], name).classes
+        ClassCodec.fit(labels.columns[0][labels.observed[:, 0]], name)
         for labels, name in zip(given, table.task_names(), strict=True)
     ]
-
-
-def _class_weights(chosen, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
-    """Return one weight per class: balanced over the labels' weights, or as a dict says (1 for what it leaves out).
-
-    As in scikit-learn, a dict may name classes that are absent, as long as it names all that are there.
-    """
-    if isinstance(chosen, str) and chosen == "balanced":
-        total = np.bincount(codes, weights=weight, minlength=len(codec.classes))
-        present = total > 0
-        return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
-    if not isinstance(chosen, Mapping):
-        raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
-    known = list(objects_of(codec.classes))
-    unknown, unnamed = [c for c in chosen if c not in known], [c for c in known if c not in chosen]
-    if unknown and unnamed:
-        raise ValueError(
-            f"Task {task!r}: class_weight names unknown classes {unknown}, but not the classes {unnamed}. The classes "
-            f"are {known}."
-        )
-    if not all(isinstance(w, (Real, Decimal)) and 0 <= w <= LARGEST for w in chosen.values()):
-        raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
-    return np.array([float(chosen.get(label, 1.0)) for label in known])

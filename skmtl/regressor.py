@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from skmtl._base import BaseMultiTask
+from skmtl._base import BaseMultiTask, Start
 from skmtl._network import in_chunks
 from skmtl._table import TargetTable
 from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
@@ -226,7 +226,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
             If there is only one member.
         """
         X = self._check_X(X)
-        if len(self._kept) == 1:
+        if len(self._member_ids) == 1:
             raise ValueError(
                 f"predict_std needs an ensemble of at least 2 members. Found one, with n_members={self.n_members}. "
                 f"Fit with n_members=5, say{'' if self.n_members == 1 else ', or a smaller lr: the others diverged'}."
@@ -235,16 +235,20 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None) -> TaskLayout:
-        self._take_units(ScaleCodec.fit(table.numbers, weight), table.dtype)
-        return regression_layout(table.n_columns)
-
-    def _follow_targets(self, table: TargetTable, weight: np.ndarray | None, adds_rows: bool) -> None:
+    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
         new = ScaleCodec.fit(table.numbers, weight)
-        self._take_units(self._codec.merge(new) if adds_rows else self._codec.replaced_by(new), self._target_dtype)
+        if start.is_anew:
+            self._take_units(new, table.dtype)
+        else:
+            codec = self._codec.merge(new) if start.adds_rows else self._codec.replaced_by(new)
+            self._take_units(codec, self._target_dtype)
+        return weight
+
+    def _layout(self) -> TaskLayout:
+        return regression_layout(self.n_tasks_)
 
     def _take_units(self, codec: ScaleCodec, dtype: np.dtype) -> None:
-        """Take these units, and predict in y's type of floats if that can hold what may be predicted."""
+        """Adopt these units, and predict in y's type of floats if that can hold what may be predicted."""
         self._codec = codec
         dtype = np.result_type(dtype, np.float32) if dtype.kind == "f" else np.dtype(np.float64)
         largest = (np.abs(codec.mean) + 1e3 * codec.scale).max()

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from skmtl._network import NetworkPlan
+from skmtl._rows import rows_of
 from skmtl._table import read_targets
 from skmtl._weights import label_shares
 from skmtl.sharing import ACTIVATIONS, SoftSharing
@@ -225,9 +226,10 @@ def _data(kind, dtype=np.float32):
     weight = label_shares(~np.isnan(y)) * 3  # steps of an epoch
     scaled = (y - np.nanmean(y, axis=0)) / np.nanstd(y, axis=0) if kind == "regression" else y
     order = _plan(kind, "hard").layout.order
-    return TensorData(
-        *(torch.from_numpy(a.astype(dtype)) for a in (X, np.nan_to_num(scaled)[:, order], weight[:, order]))
+    table, y, weight = (
+        torch.from_numpy(a.astype(dtype)) for a in (X, np.nan_to_num(scaled)[:, order], weight[:, order])
     )
+    return TensorData(rows_of(table), y, weight)
 
 
 @every_kind

@@ -31,7 +31,7 @@ def test_backward_equals_autograd(sharing, layout, head):
     gradient = torch.randn(2, 6, layout.n_outputs, dtype=torch.float64)
     expected_raw = network(x)
     expected = torch.autograd.grad(expected_raw, list(network.parameters()), gradient, allow_unused=True)
-    way = network.bind(x)
+    way = network.bind(x, x.shape[-2])
     with torch.no_grad():
         for operation in way.forward:
             operation()

@@ -834,27 +834,27 @@ def test_fault_32_a_validation_set_may_lack_a_task():
 
 
 def test_reliability_2_ctrl_c_while_members_leave_is_ctrl_c(monkeypatch):
-    from skmtl.training import MultiTaskNet
+    from skmtl.training import Engine
 
     params = {"early_stopping": True, "n_iter_no_change": 1, "max_epochs": 40, "n_members": 4, "lr": 0.3, "tol": 0.0}
     model = regressor(hidden_layer_sizes=(5,), **params).fit(X, FRAME)
     before = model.predict(X)
 
-    monkeypatch.setattr(MultiTaskNet, "_lay_out", interrupted_later(MultiTaskNet, 2))
+    monkeypatch.setattr(Engine, "_lay_out", interrupted_later(Engine, 2))
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, FRAME)
     np.testing.assert_array_equal(model.predict(X), before)
 
 
-def interrupted_later(net, at):
-    """Return a way to lay out a net that is interrupted at the second time, when members have left."""
-    calls, lay_out = [], net._lay_out
+def interrupted_later(engine, at):
+    """Return a function that lays out a network and is interrupted at the second time, when members have left."""
+    calls, lay_out = [], engine._lay_out
 
-    def once(self):
+    def once(self, *args):
         calls.append(self)
         if len(calls) == at:
             raise KeyboardInterrupt
-        return lay_out(self)
+        return lay_out(self, *args)
 
     return once
 
@@ -862,12 +862,12 @@ def interrupted_later(net, at):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_reliability_8_a_fork_while_another_thread_fits_can_fit():
     """The child has no thread that would ever let go of the lock around torch's generator."""
-    from skmtl._network import GLOBAL_GENERATOR
+    from skmtl._seeding import own_generator
 
     held, done = threading.Event(), threading.Event()
 
     def hold():
-        with GLOBAL_GENERATOR:
+        with own_generator():
             held.set()
             done.wait(60)
 

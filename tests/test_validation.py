@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 from sklearn.exceptions import NotFittedError
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
@@ -42,7 +41,6 @@ BAD_X = {
     "-inf": (put(X, -np.inf), "infinity"),
     "nan": (put(X, np.nan), "NaN"),
     "complex": (X + 1j, "Complex data not supported"),
-    "sparse": (sp.csr_matrix(X), "[Ss]parse"),
     "words": (np.full(X.shape, "a"), "could not convert|dtype"),
     "1-D": (X[:, 0], "Expected 2D array, got 1D"),
     "3-D": (X[:, :, None], "dim 3"),

@@ -151,7 +151,7 @@ def fit_stack(tables: Sequence[Table], max_bytes: float = math.inf, chunk: int =
         stack = stacks.pop(0)
         failures.update(stack.fit())
         if stack.net is not None:
-            stack.net.forget_optimiser()  # before the networks are copied
+            stack.net.engine_.forget_optimizer()  # before the networks are copied
         stack.hand_out()
         del stack
     return [failures[id(estimator)] for table in tables for estimator in table.estimators]
@@ -273,7 +273,7 @@ class Stack:
         wanted = {m for members in self._members for m in members}
         places = [place for place, m in enumerate(self.net.active.tolist()) if m in wanted]
         if len(places) < len(self.net.active):
-            self.net.keep_members(torch.tensor(places))
+            self.net.select_members(torch.tensor(places))
             self.net.forget_left()
 
     def _why_failed(self, k: int) -> str | None:

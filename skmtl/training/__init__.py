@@ -5,7 +5,10 @@
 `go_on`               the same for some epochs more
 `TrainingRun`         the hyper-parameters of one run
 `Members`             what each network of a stack has for itself
-`MultiTaskNet`        the skorch net: forward, loss, backward, update
+`MultiTaskNet`        the skorch net: callbacks and history around the engine
+`Engine`              a stack of networks and the step that trains it
+`Record`              what happened to each member, and the history
+`DivergedError`       no member has a finite loss any more
 `FlatBuffer`          all parameters in one storage
 `OPTIMIZERS`          Adam, AdamW and SGD over that storage
 `SCHEDULES`           how step sizes fall over the epochs
@@ -23,9 +26,11 @@ from skmtl._threads import short_turns, threads_for
 from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData, join_tables, make_tables
+from skmtl.training._engine import Engine
 from skmtl.training._members import Members
-from skmtl.training._net import DivergedError, MultiTaskNet
+from skmtl.training._net import MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
+from skmtl.training._record import DivergedError, Record
 from skmtl.training._run import TrainingRun, go_on, train
 from skmtl.training._schedules import SCHEDULES
 
@@ -34,11 +39,13 @@ __all__ = [
     "SCHEDULES",
     "BestWeights",
     "DivergedError",
+    "Engine",
     "EpochProgress",
     "FlatBuffer",
     "FlatOptimizer",
     "Members",
     "MultiTaskNet",
+    "Record",
     "TensorData",
     "TrainingRun",
     "go_on",

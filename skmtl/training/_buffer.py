@@ -11,7 +11,9 @@ that a network computes alike wherever it lies: a stack agrees with each of its 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class Region:
 
 
 class FlatBuffer:
-    """Lay out the parameters of a module in one storage.
+    """Lay out the parameters of a module in one storage; of another precision or device, if that is given.
 
     Attributes
     ----------
@@ -44,23 +46,25 @@ class FlatBuffer:
         How far they reach: ``data[:n_weights]``.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        first = next(module.parameters())
-        self._regions: dict[int, list[Region]] = {}
+    def __init__(self, module: nn.Module, dtype: torch.dtype | None = None, device: torch.device | None = None) -> None:
+        blocks = sorted(_blocks(module), key=lambda block: block.is_bias)
+        first = blocks[0].parameters[0]
+        dtype, device = dtype or first.dtype, device or first.device
+        self._regions: list[tuple[object, Region]] = []  # with the module, or the parameter, that each belongs to
         self.weights: list[Region] = []
-        biases = {id(p) for name, p in module.named_parameters() if _is_bias(name)}
         self.n_weights = size = 0
         places = []
-        for owner, stack_shape, parameters in sorted(_blocks(module), key=lambda block: id(block[2][0]) in biases):
-            region, offsets = self._place(size, stack_shape, parameters)
-            self._regions.setdefault(id(owner), []).append(region)
-            places.append((parameters, region, offsets))
+        for block in blocks:
+            region, offsets = _place(size, block.stack_shape, block.parameters, dtype.itemsize)
+            self._regions.append((block.owner, region))
+            places.append((block.parameters, region, offsets))
             size += math.prod(region.shape)
-            if id(parameters[0]) not in biases:
+            if not block.is_bias:
                 self.weights.append(region)
                 self.n_weights = size
-        self.data = nn.Parameter(_aligned_zeros(size, first))
-        self.data.grad = _aligned_zeros(size, first)
+        self.data = nn.Parameter(_aligned_zeros(size, dtype, device))
+        self.data.grad = _aligned_zeros(size, dtype, device)
+        self._flat = self.data.detach()
         for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
                 self._move_in(parameter, region, offset)
@@ -68,25 +72,25 @@ class FlatBuffer:
     def spread(self, values: Tensor) -> Tensor:
         """Return one value per member, (member,), laid out beside the parameters: (n,)."""
         flat = torch.zeros_like(self.data.detach())
-        for region in self._all_regions():
+        for _, region in self._regions:
             region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
         return flat
 
     def rows(self, flat: Tensor) -> Tensor:
         """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
-        return torch.cat([region.view(flat).flatten(1) for region in self._all_regions()], dim=1)
+        return torch.cat([region.view(flat).flatten(1) for _, region in self._regions], dim=1)
 
     def fill(self, flat: Tensor, rows: Tensor) -> Tensor:
         """Lay rows out flat again: the inverse of `rows`."""
-        sizes = [math.prod(region.shape[1:]) for region in self._all_regions()]
-        for region, part in zip(self._all_regions(), rows.split(sizes, dim=1), strict=True):
+        sizes = [math.prod(region.shape[1:]) for _, region in self._regions]
+        for (_, region), part in zip(self._regions, rows.split(sizes, dim=1), strict=True):
             region.view(flat).copy_(part.view(region.shape))
         return flat
 
     def places(self, members: list[int]) -> list[slice]:
         """Return where the parameters of some members lie: slices of the flat buffer, as few as can be."""
         found: list[slice] = []
-        for region in self._all_regions():
+        for _, region in self._regions:
             width = math.prod(region.shape[1:])
             for start in (region.start + m * width for m in members):
                 if found and found[-1].stop == start:
@@ -97,56 +101,57 @@ class FlatBuffer:
 
     def regions(self, module: nn.Module) -> list[Region]:
         """Return where the parameters of a stacked module lie: each weight, and the biases."""
-        return self._regions[id(module)]
-
-    def _all_regions(self) -> list[Region]:
-        """Return the regions in the order in which they lie."""
-        return sorted((r for regions in self._regions.values() for r in regions), key=lambda region: region.start)
-
-    def _place(
-        self, start: int, stack_shape: tuple[int, ...], parameters: list[nn.Parameter]
-    ) -> tuple[Region, list[int]]:
-        """Return the region of a block and the offset of each parameter inside it."""
-        offsets, end = [], 0
-        for parameter in parameters:
-            offsets.append(end)
-            end += padded(math.prod(parameter.shape[len(stack_shape) :]), parameter.element_size())
-        return Region(start, (*stack_shape, end)), offsets
+        return [region for owner, region in self._regions if owner is module]
 
     def _move_in(self, parameter: nn.Parameter, region: Region, offset: int) -> None:
         """Make a parameter and its gradient views of the buffer."""
-        depth = len(region.shape) - 1
-        size = math.prod(parameter.shape[depth:])
-
-        def view(flat: Tensor) -> Tensor:
-            block = region.view(flat)[..., offset : offset + size]
-            return block.unflatten(-1, parameter.shape[depth:]) if parameter.ndim > depth else block.squeeze(-1)
-
-        values = view(self.data.detach())
-        values.copy_(parameter.detach())
-        parameter.data = values
-        parameter.grad = view(self.data.grad)
+        shape = parameter.shape
+        end = offset + math.prod(shape[len(region.shape) - 1 :])
+        values, gradient = (region.view(flat)[..., offset:end].view(shape) for flat in (self._flat, self.data.grad))
+        parameter.data = values.copy_(parameter.detach())
+        parameter.grad = gradient
 
 
-def _blocks(module: nn.Module):
-    """Yield (owner, stack_shape, parameters) of what shall lie together."""
+def _place(
+    start: int, stack_shape: tuple[int, ...], parameters: list[nn.Parameter], itemsize: int
+) -> tuple[Region, list[int]]:
+    """Return the region of a block and the offset of each parameter inside it."""
+    offsets, end = [], 0
+    for parameter in parameters:
+        offsets.append(end)
+        end += padded(math.prod(parameter.shape[len(stack_shape) :]), itemsize)
+    return Region(start, (*stack_shape, end)), offsets
+
+
+class _Block(NamedTuple):
+    """Parameters that are laid out together."""
+
+    owner: object
+    stack_shape: tuple[int, ...]
+    parameters: list[nn.Parameter]
+    is_bias: bool
+
+
+def _blocks(module: nn.Module) -> Iterator[_Block]:
+    """Yield what is laid out together: of a stacked module each weight, and all biases; else each parameter."""
     for child in module.modules():
-        own = {name: p for name, p in child.named_parameters(recurse=False) if p.requires_grad}
-        if isinstance(child, StackedModule):
-            yield from ((child, child.stack_shape, [p]) for name, p in own.items() if not _is_bias(name))
-            biases = [p for name, p in own.items() if _is_bias(name)]
-            yield from [(child, child.stack_shape, biases)] if biases else []
-        else:
-            yield from ((p, p.shape[:1], [p]) for p in own.values())
+        own = [(name, p) for name, p in child._parameters.items() if p is not None and p.requires_grad]
+        if not isinstance(child, StackedModule):
+            yield from (_Block(p, tuple(p.shape[:1]), [p], _is_bias(name)) for name, p in own)
+            continue
+        yield from (_Block(child, child.stack_shape, [p], False) for name, p in own if not _is_bias(name))
+        biases = [p for name, p in own if _is_bias(name)]
+        if biases:
+            yield _Block(child, child.stack_shape, biases, True)
 
 
 def _is_bias(name: str) -> bool:
-    return "bias" in name.rpartition(".")[2]
+    return "bias" in name
 
 
-def _aligned_zeros(size: int, like: Tensor) -> Tensor:
-    """Return zeros whose first element stands on a 64-byte boundary."""
-    step = ALIGNMENT // like.element_size()
-    storage = torch.zeros(size + step, dtype=like.dtype, device=like.device)
-    start = (-storage.data_ptr() // like.element_size()) % step
+def _aligned_zeros(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros whose first element is at a 64-byte boundary."""
+    step = ALIGNMENT // dtype.itemsize
+    storage = torch.zeros(size + step, dtype=dtype, device=device)
+    start = (-storage.data_ptr() // dtype.itemsize) % step
     return storage[start : start + size]

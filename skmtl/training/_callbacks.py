@@ -1,32 +1,38 @@
-"""The package's own callbacks: losses of an epoch, best weights kept and restored, one progress bar over epochs."""
+"""The package's own callbacks: the best weights restored, one progress bar over epochs; and how a callback stops."""
 
 from __future__ import annotations
 
-import numpy as np
+import dis
+from types import TracebackType
+
 import torch
-from skorch.callbacks import Callback, PassthroughScoring
+from skorch.callbacks import Callback
 
 
 class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
 
 
-class EpochLoss(PassthroughScoring):
-    """Record the mean of the batch losses: what its base class does, in a tenth of the time."""
+def raised_on_purpose(stop: KeyboardInterrupt) -> bool:
+    """Return whether a statement raised it, as callbacks do to end training; Ctrl-C arrives amidst other statements.
 
-    def on_epoch_end(self, net, **kwargs):
-        """Record the mean, weighted by the rows of the batches, and whether it is the best so far."""
-        rows = [row for row in net.history[-1]["batches"] if self.name in row]
-        if not rows:
-            return
-        size = "train_batch_size" if self.on_train else "valid_batch_size"
-        sizes = np.array([row[size] for row in rows])
-        loss = np.array([row[self.name] for row in rows]) @ sizes / sizes.sum()
-        is_best = self._is_best_score(loss)
-        if is_best:
-            self.best_score_ = loss
-        net.history.record(self.name, loss)
-        net.history.record(f"{self.name}_best", bool(is_best))
+    The traceback shows which: all frames but the last are in a call, and the last one in a ``raise``.
+    """
+    operations = []
+    traceback = stop.__traceback__
+    while traceback is not None:
+        operations.append(_operation(traceback))
+        traceback = traceback.tb_next
+    *callers, last = operations
+    return last == "RAISE_VARARGS" and all(operation.startswith("CALL") for operation in callers)
+
+
+def _operation(traceback: TracebackType) -> str:
+    """Return the name of the bytecode instruction that a frame was at."""
+    code, place = traceback.tb_frame.f_code.co_code, traceback.tb_lasti
+    while dis.opname[code[place]] == "CACHE":  # belongs to the instruction before it
+        place -= 2
+    return dis.opname[code[place]]
 
 
 class BestWeights(Callback):
@@ -55,20 +61,21 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
+        engine, epoch = net.engine_, net.history[-1]["epoch"]
         loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,)
-        epoch = net.history[-1, "epoch"]
         if self.weights_ is None:
             self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)
-            self.done_, self.weights_ = torch.zeros_like(loss, dtype=torch.bool), net.weights()
+            self.done_, self.weights_ = torch.zeros_like(loss, dtype=torch.bool), engine.weights()
             return
         better = (loss < self.best_ - self.tol) & ~self.done_
         self.best_ = torch.where(better, loss, self.best_)
         self.best_epoch_ = torch.where(better, epoch, self.best_epoch_)
         if bool(better.any()):
-            self.weights_ = torch.where(net.spread(better.to(net.members.lr)) > 0, net.weights(), self.weights_)
+            improved = engine.buffer.spread(better.to(engine.members.lr)) > 0
+            self.weights_ = torch.where(improved, engine.weights(), self.weights_)
         done = epoch - self.best_epoch_ >= self.patience
         for m in (done & ~self.done_).nonzero().flatten().tolist():
-            net.last_epochs_[int(net.active[m])] = epoch
+            net.record_.stopped[int(net.active[m])] = epoch
         self.done_ |= done
         if bool(self.done_.all()):
             raise StopTraining
@@ -79,16 +86,17 @@ class BestWeights(Callback):
     def _dismiss(self, net) -> None:
         """Let the members that are done leave with their best weights."""
         stay = (~self.done_).nonzero().flatten().cpu()
-        current, best = net.weights_by_member(), net.weights_by_member(self.weights_)
-        net.restore(net.weights_from(torch.where(self.done_[:, None], best, current)))
-        net.keep_members(stay)
-        self.weights_ = net.weights_from(best[stay])
+        engine = net.engine_
+        current, best = engine.by_member(engine.weights()), engine.by_member(self.weights_)
+        engine.restore(engine.flat(torch.where(self.done_[:, None], best, current)))
+        net.select_members(stay)
+        self.weights_ = engine.flat(best[stay])
         self.best_, self.best_epoch_, self.done_ = (v[stay] for v in (self.best_, self.best_epoch_, self.done_))
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights."""
         if self.weights_ is not None:
-            net.restore(self.weights_)
+            net.engine_.restore(self.weights_)
             self.weights_ = None
 
 

@@ -51,15 +51,15 @@ class Members:
         return replace(self, seeds=tuple(self.seeds[m] for m in index.tolist()), **tensors)
 
 
-def build_network(plan: NetworkPlan, dtype: torch.dtype, seeds: tuple[int, ...]) -> MultiTaskNetwork:
-    """Return a new network with a member for each seed: what the net calls its module."""
+def build_network(plan: NetworkPlan, seeds: tuple[int, ...]) -> MultiTaskNetwork:
+    """Return a new network with a member for each seed, in float32: what the net calls its module."""
     drawn = {}
     for seed in set(seeds):
         _seed(seed)
         drawn[seed] = plan.build()
     network = drawn[seeds[0]] if len(seeds) == 1 else stack_networks([drawn[seed] for seed in seeds], plan)
     _seed(seeds[0])
-    return network if network.heads.stack.bias_0.dtype == dtype else network.to(dtype)  # which looks at everything
+    return network
 
 
 def _seed(seed: int) -> None:

@@ -11,8 +11,9 @@ import torch
 from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 
-from skmtl._network import GLOBAL_GENERATOR, NetworkPlan
+from skmtl._network import NetworkPlan
 from skmtl._objective import Objective
+from skmtl._seeding import own_generator
 from skmtl._threads import threads_for
 from skmtl.training._callbacks import BestWeights, EpochProgress
 from skmtl.training._data import TensorData
@@ -31,10 +32,10 @@ class TrainingRun:
     ----------
     plan : NetworkPlan
         Architecture.
-    dtype, device : torch.dtype, torch.device
-        Where and in what precision to train.
+    device : torch.device
+        Where to train.
     members : Members
-        What each network trained side by side has for itself.
+        What differs between the networks that are trained side by side, in the precision to train in.
     task_names : list of str
         In the network's task order.
     weighting : Weighting
@@ -60,7 +61,6 @@ class TrainingRun:
     """
 
     plan: NetworkPlan
-    dtype: torch.dtype
     device: torch.device
     members: Members
     task_names: list[str]
@@ -83,8 +83,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
 
     `epochs` are those to begin with, where `go_on` shall train the others; None for all.
     """
-    devices = [run.device] if run.device.type == "cuda" else []
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):  # the global generator draws the initial weights
+    with own_generator(run.device):  # it draws the initial weights
         net = _make_net(run, valid).initialize()
         after = torch.random.get_rng_state()
         _go_on_from(run.earlier, net)
@@ -93,7 +92,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
             net.module_.heads.change_units(*(torch.as_tensor(values).to(own) for values in run.change_of_units))
     if not net.module_.trunk.uses_global_generator:
         return go_on(net, data, epochs)
-    with GLOBAL_GENERATOR, torch.random.fork_rng(devices=devices):
+    with own_generator(run.device):
         torch.random.set_rng_state(after)
         return go_on(net, data, epochs)
 
@@ -111,7 +110,6 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         build_network,
         Objective,
         module__plan=run.plan,
-        module__dtype=run.dtype,
         module__seeds=members.seeds,
         criterion__groups=run.plan.layout.groups,
         members=members,
@@ -124,7 +122,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         **({} if own else _foreign_decay(members)),
         batch_size=run.batch_size,
         max_epochs=run.max_epochs,
-        iterator_train__generators=[torch.Generator().manual_seed(seed) for seed in members.distinct_seeds],
+        generators=[torch.Generator().manual_seed(seed) for seed in members.distinct_seeds],
         train_split=None if valid is None else predefined_split(valid),
         callbacks=_callbacks(run),
         device=run.device,

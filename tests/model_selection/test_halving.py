@@ -77,7 +77,7 @@ def test_survivors_go_on_and_losers_are_let_go(monkeypatch):
     trained, fit_loop = [], MultiTaskNet.fit_loop
 
     def count(net, data, y=None, epochs=None, **params):
-        trained.append((len(net.members), epochs))
+        trained.append((len(net.active), epochs))
         return fit_loop(net, data, y, epochs=epochs, **params)
 
     monkeypatch.setattr(MultiTaskNet, "fit_loop", count)

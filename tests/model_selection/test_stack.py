@@ -104,8 +104,8 @@ def test_early_stopping_is_each_members_own():
     ids=["plain", "dropout", "uncertainty", "sgd", "whole"],
 )
 def test_members_that_have_stopped_leave_and_nothing_changes(sharing, params, monkeypatch):
-    sizes, keep = [], MultiTaskNet.keep_members
-    monkeypatch.setattr(MultiTaskNet, "keep_members", lambda net, index: (sizes.append(len(index)), keep(net, index)))
+    sizes, keep = [], MultiTaskNet.select_members
+    monkeypatch.setattr(MultiTaskNet, "select_members", lambda net, index: (sizes.append(len(index)), keep(net, index)))
     monkeypatch.setattr(_stack, "CACHE", 2**30)  # one stack, whatever the width
     X, y = make_table("regression", n_samples=80)
     gentle = "optimizer" in params or sharing == "attention"  # whose rounding Adam magnifies with the step

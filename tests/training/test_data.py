@@ -3,17 +3,18 @@
 import pytest
 import torch
 
+from skmtl._rows import rows_of
 from skmtl.training import TensorData, join_tables
-from skmtl.training._data import Batches
+from skmtl.training._batches import Batches
 
 
 def make_data(n=10, weight=True, rows=None):
     X = torch.arange(n, dtype=torch.float32)[:, None].repeat(1, 3)
-    return TensorData(X, X[:, :2] * 10, X[:, :2] * 100 if weight else torch.tensor(0.5), rows)
+    return TensorData(rows_of(X), X[:, :2] * 10, X[:, :2] * 100 if weight else torch.tensor(0.5), rows)
 
 
 def drawn(batches):
-    return [int(v) for x, _, _ in batches for v in x[:, 0]]
+    return [int(v) for batch in batches for v in batch.x[:, 0]]
 
 
 @pytest.mark.parametrize("weight", [True, False])
@@ -22,9 +23,10 @@ def test_an_epoch_draws_every_row_once_with_its_targets(weight, rows):
     data = make_data(weight=weight, rows=None if rows is None else torch.tensor(rows))
     batches = Batches(data, 2, [torch.Generator().manual_seed(0)])
     seen = []
-    for x, y, w in batches:
-        torch.testing.assert_close(y, x[:, :2] * 10)
-        torch.testing.assert_close(w, x[:, :2] * 100 if weight else torch.tensor(0.5))
+    for batch in batches:
+        x = batch.x
+        torch.testing.assert_close(batch.y, x[:, :2] * 10)
+        torch.testing.assert_close(batch.coefficient, x[:, :2] * 100 if weight else torch.tensor(0.5))
         seen += x[:, 0].tolist()
     assert sorted(seen) == sorted(rows or range(10))
     assert seen != (rows or list(range(10)))
@@ -40,16 +42,16 @@ def test_epochs_differ_and_a_seed_repeats_them():
 
 def test_the_last_batch_holds_the_rest():
     batches = Batches(make_data(10), 4, [torch.Generator().manual_seed(0)])
-    assert [len(x) for x, _, _ in batches] == [4, 4, 2]
+    assert [len(batch) for batch in batches] == batches.sizes == [4, 4, 2]
     assert len(batches) == 3
 
 
 @pytest.mark.parametrize("batch_size", [10, 11, 1000])
 def test_a_table_that_fits_is_used_whole_and_in_order(batch_size):
     data = make_data()
-    ((x, y, _),) = list(Batches(data, batch_size, [torch.Generator().manual_seed(0)]))
-    assert x is data.X
-    assert y is data.y
+    (batch,) = Batches(data, batch_size, [torch.Generator().manual_seed(0)])
+    assert batch.x is data.X.whole()
+    assert batch.y is data.y
 
 
 @pytest.mark.parametrize("batch_size", [4, 100])
@@ -57,11 +59,13 @@ def test_members_with_rows_of_their_own(batch_size):
     data = make_data(rows=torch.tensor([[0, 2, 4, 6, 8, 9], [1, 3, 5, 7, 9, 0]]))
     batches = Batches(data, batch_size, [torch.Generator().manual_seed(k) for k in range(2)], torch.tensor([1, 0]))
     for _ in range(2):
-        x = torch.cat([x.clone() for x, _, _ in batches], dim=1)
+        x = torch.cat([batch.x.clone() for batch in batches], dim=1)
         assert x.shape == (2, 6, 3)
-        assert x[:, :, 0].sort().values.tolist() == data.rows.sort().values.tolist()
-    batches.keep(torch.tensor([1]))
-    for x, y, weight in batches:
+        assert x[:, :, 0].sort().values.tolist() == data.index.sort().values.tolist()
+    batches.select(torch.tensor([1]))
+    for batch in batches:
+        x, y, weight = batch.x, batch.y, batch.coefficient
+        assert batch.by_member
         assert set(x.flatten().tolist()) <= {0, 1, 3, 5, 7, 9}
         torch.testing.assert_close(y, x[..., :2] * 10)
         torch.testing.assert_close(weight, x[..., :2] * 100)
@@ -73,14 +77,15 @@ def test_a_stack_shuffles_as_each_member_would():
     together = Batches(make_data(20), 5, generators, torch.tensor([1, 0, 1]))
     alone = [Batches(make_data(20), 5, [torch.Generator().manual_seed(k)]) for k in (1, 0, 1)]
     for own in zip(together, *alone, strict=True):
-        x, *theirs = (batch[0] for batch in own)
+        x, *theirs = (batch.x for batch in own)
         torch.testing.assert_close(x, torch.stack(theirs))
 
 
 def test_tables_are_joined_for_members_that_read_different_ones():
     one, other = make_data(4, weight=False), make_data(6, weight=False, rows=torch.tensor([5, 3, 1, 0]))
     joined = join_tables([one, other], [1, 0, 1])
-    ((x, y, weight),) = Batches(joined, 10)
+    (batch,) = Batches(joined, 10)
+    x, y, weight = batch.x, batch.y, batch.coefficient
     assert x[:, :, 0].tolist() == [[5, 3, 1, 0], [0, 1, 2, 3], [5, 3, 1, 0]]
     assert y[:, :, 0].tolist() == [[50, 30, 10, 0], [0, 10, 20, 30], [50, 30, 10, 0]]
     assert weight == 0.5

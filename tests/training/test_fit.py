@@ -69,7 +69,7 @@ def split_of(monkeypatch):
     seen = {}
 
     def spy(run, data, valid):
-        seen["parts"] = [part.rows.unique().numpy() for part in (data, valid)]  # some are drawn more than once
+        seen["parts"] = [part.index.unique().numpy() for part in (data, valid)]  # some are drawn more than once
         return train(run, data, valid)
 
     train = _base.train

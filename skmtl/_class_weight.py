@@ -1,0 +1,75 @@
+"""What `class_weight` makes of the weights of labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from numbers import Real
+
+import numpy as np
+
+from skmtl._table import TargetTable, objects_of
+from skmtl._validation import check_task_names
+from skmtl.tasks import ClassCodec
+
+LARGEST = float(np.finfo(np.float64).max)
+
+
+def weigh_classes(
+    class_weight, table: TargetTable, codecs: Sequence[ClassCodec], names: Sequence[str], weight: np.ndarray
+) -> None:
+    """Multiply the weight of each label, (n_samples, n_tasks), by that of its class, in place.
+
+    Parameters
+    ----------
+    class_weight : object
+        As the classifier was given it.
+    table : TargetTable
+        Labels.
+    codecs, names : sequence
+        Classes and name of each task.
+    weight : array of shape (n_samples, n_tasks)
+        What the labels weigh.
+    """
+    for t, chosen in enumerate(_of_each_task(class_weight, table, names)):
+        if chosen is not None:
+            seen = table.observed[:, t]
+            codes = codecs[t].encode(table.columns[t][seen], names[t])
+            weight[seen, t] *= _by_class(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
+
+
+def _of_each_task(given, table: TargetTable, names: Sequence[str]) -> list:
+    """Return the class weights of each task."""
+    if isinstance(given, str) or (table.ndim == 1 and isinstance(given, Mapping)):
+        return [given] * table.n_columns
+    if isinstance(given, Mapping):
+        check_task_names(given, names, "class_weight")
+        return [given.get(name) for name in names]
+    if len(given) != table.n_columns:
+        raise ValueError(
+            f"class_weight must hold one entry for each of the {table.n_columns} tasks. Found {len(given)}."
+        )
+    return list(given)
+
+
+def _by_class(chosen, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
+    """Return one weight per class: balanced over the labels' weights, or as a dict says (1 for what it leaves out).
+
+    As in scikit-learn, a dict may name classes that are absent, as long as it names all that are there.
+    """
+    if isinstance(chosen, str) and chosen == "balanced":
+        total = np.bincount(codes, weights=weight, minlength=len(codec.classes))
+        present = total > 0
+        return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
+    known = list(objects_of(codec.classes))
+    unknown, unnamed = [c for c in chosen if c not in known], [c for c in known if c not in chosen]
+    if unknown and unnamed:
+        raise ValueError(
+            f"Task {task!r}: class_weight names unknown classes {unknown}, but not the classes {unnamed}. The classes "
+            f"are {known}."
+        )
+    if not all(isinstance(w, (Real, Decimal)) and 0 <= w <= LARGEST for w in chosen.values()):
+        raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
+    return np.array([float(chosen.get(label, 1.0)) for label in known])

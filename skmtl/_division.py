@@ -1,0 +1,91 @@
+"""Which rows are learned from and which validate, as the tables that a network reads."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+
+from skmtl._parameters import device_of, input_dtypes
+from skmtl._rows import rows_of
+from skmtl._stratify import assign_parts, label_codes
+from skmtl._table import TargetTable
+from skmtl._validation import check_features, check_label_weights, check_targets
+from skmtl.training import TensorData, make_tables
+
+
+def divide(
+    estimator, X, table: TargetTable, weight: np.ndarray | None, X_val, y_val
+) -> tuple[TensorData, TensorData | None]:
+    """Return the rows to learn from and those to validate on, if any; rows of weight 0 are in neither.
+
+    Parameters
+    ----------
+    estimator : BaseMultiTask
+        Has learned the names of the tasks and how targets are encoded.
+    X, table, weight : array, TargetTable, array or None
+        What is to be learned, checked.
+    X_val, y_val : array-like or None
+        A validation set of the user's own, unchecked.
+    """
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val must be given together. Found only one of them.")
+    used = None if weight is None else (weight > 0).any(axis=1)
+    rows = None if used is None or used.all() else np.flatnonzero(used)
+    hold_out = estimator.early_stopping and X_val is None
+    parts = _hold_out(estimator, table, weight, rows) if hold_out else [rows]
+    data, *held_out = _tables(estimator, X, table, weight, parts, int(estimator.batch_size))
+    if X_val is None:
+        return data, held_out[0] if hold_out else None
+    return data, _validation_table(estimator, X_val, y_val)
+
+
+def _hold_out(
+    estimator, table: TargetTable, weight: np.ndarray | None, rows: np.ndarray | None
+) -> list[np.ndarray | None]:
+    """Return the rows to learn from and those held out; a label of weight 0 has no say in it."""
+    observed = table.observed if weight is None else weight > 0
+    if rows is None:
+        rows, columns = np.arange(len(table)), table.columns
+    else:
+        columns, observed = table.take(rows).columns, observed[rows]
+    codes = label_codes(columns, observed, continuous=[estimator._is_continuous] * estimator.n_tasks_)
+    shares = (1.0 - estimator.validation_fraction, estimator.validation_fraction)
+    part = assign_parts(codes, shares, check_random_state(estimator.random_state))
+    if not (part == 1).any() or not (part == 0).any():
+        raise ValueError(
+            f"validation_fraction={estimator.validation_fraction} of {len(rows)} rows leaves an empty training or "
+            f"validation set. Give more rows or another fraction."
+        )
+    return [rows[part == k] for k in (0, 1)]
+
+
+def _validation_table(estimator, X_val, y_val) -> TensorData:
+    """Return a validation set of the user's own; tasks without a label in it have no say."""
+    X_val = check_features(estimator, X_val, input_dtypes(estimator), reset=False)
+    names = estimator.task_names_
+    table = check_targets(y_val, X_val, "y_val", names, may_lack_tasks=True)
+    absent = [name for name, seen in zip(names, table.observed.T, strict=True) if not seen.any()]
+    if absent:
+        warnings.warn(
+            f"y_val has no label of {len(absent)} of {len(names)} tasks, which the validation loss leaves out: "
+            f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
+            stacklevel=6,
+        )
+    weight = check_label_weights(None, table, names)
+    return _tables(estimator, X_val, table, weight, [None], X_val.shape[0])[0]
+
+
+def _tables(
+    estimator, X, table: TargetTable, weight: np.ndarray | None, parts: list[np.ndarray | None], batch_size: int
+) -> list[TensorData]:
+    """Return rows with encoded targets, in the network's task order and precision: one table for each part."""
+    order, place = estimator._plan.layout.order, {"dtype": estimator._torch_dtype, "device": device_of(estimator)}
+    y = estimator._encode(table)
+    if weight is not None:
+        y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
+    if not (order == np.arange(len(order))).all():
+        y, weight = y[:, order], None if weight is None else weight[:, order]
+    return make_tables(rows_of(X, **place), torch.as_tensor(y, **place), weight, parts, batch_size)

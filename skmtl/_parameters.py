@@ -1,0 +1,213 @@
+"""What an estimator's parameters mean: their checks, the network they describe, and the run that trains it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from inspect import signature
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import (
+    Interval,
+    InvalidParameterError,
+    StrOptions,
+    validate_parameter_constraints,
+)
+
+from skmtl._network import NetworkPlan
+from skmtl._validation import check_layer_sizes, check_task_weights
+from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
+from skmtl.tasks import TaskLayout
+from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TrainingRun
+from skmtl.weighting import WEIGHTINGS, Weighting
+
+CONSTRAINTS = {
+    "sharing": [StrOptions(set(STRATEGIES)), Sharing],
+    "sharing_lambda": [Interval(Real, 0, None, closed="left")],
+    "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "head_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+    "activation": [StrOptions(set(ACTIVATIONS))],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "n_members": [Interval(Integral, 1, None, closed="left")],
+    "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
+    "task_weights": ["array-like", dict, None],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+    "lr": [Interval(Real, 0, None, closed="neither")],
+    "lr_schedule": [StrOptions(set(SCHEDULES))],
+    "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "early_stopping": ["boolean"],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "callbacks": [list, tuple, None],
+    "device": [str, torch.device],
+    "dtype": [StrOptions({"auto", "float32", "float64"})],
+    "warm_start": ["boolean"],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+}
+"""Of the parameters that all estimators have, as scikit-learn's checks read them."""
+
+
+def check_parameters(estimator) -> None:
+    """Refuse parameters that are not what they must be; nothing may use one before."""
+    parameters = estimator.get_params(deep=False)
+    try:
+        _check_constraints(estimator, parameters)
+    except InvalidParameterError:  # which is a TypeError, too
+        raise
+    except (TypeError, OverflowError) as error:  # numbers that scikit-learn's checks cannot compare
+        numbers = {name: value for name, value in parameters.items() if isinstance(value, Real)}
+        odd = {name: value for name, value in numbers.items() if not _is_plain_number(value)}
+        raise ValueError(f"Parameters must be numbers that a float can hold. Found {odd}: {error}.") from error
+    try:
+        torch.empty(0, device=device_of(estimator))
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a device that torch can use here. Found {estimator.device!r}: {error}"
+        ) from error
+
+
+def _check_constraints(estimator, parameters: dict) -> None:
+    """Run scikit-learn's checks on all but defaults; they take as long as a tenth of a small fit."""
+    defaults = _defaults(type(estimator))
+    changed = {name: value for name, value in parameters.items() if value is not defaults[name]}
+    validate_parameter_constraints(estimator._parameter_constraints, changed, caller_name=type(estimator).__name__)
+
+
+@cache
+def _defaults(cls: type) -> dict[str, object]:
+    return {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+
+
+def _is_plain_number(value) -> bool:
+    return isinstance(value, (int, float, np.number)) and abs(value) <= np.finfo(np.float64).max
+
+
+def device_of(estimator) -> torch.device:
+    """Return where the network is trained."""
+    if estimator.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(estimator.device)
+
+
+def input_dtypes(estimator):
+    """Return the numpy types that X may have: what is not among them becomes the first."""
+    if estimator.dtype != "auto":
+        return np.dtype(estimator.dtype)
+    return np.float32 if device_of(estimator).type != "cpu" else (np.float64, np.float32)
+
+
+def strategy_of(estimator) -> Sharing:
+    """Return the estimator's sharing strategy."""
+    sharing = estimator.sharing
+    return STRATEGIES[sharing]() if isinstance(sharing, str) else clone(sharing)
+
+
+def network_plan(estimator, layout: TaskLayout) -> NetworkPlan:
+    """Return what the estimator's network is built from."""
+    return NetworkPlan(
+        sharing=strategy_of(estimator),
+        layout=layout,
+        n_features=estimator.n_features_in_,
+        hidden_layer_sizes=check_layer_sizes(estimator.hidden_layer_sizes, "hidden_layer_sizes"),
+        head_layer_sizes=check_layer_sizes(estimator.head_layer_sizes, "head_layer_sizes"),
+        activation=estimator.activation,
+        dropout=float(estimator.dropout),
+        n_members=int(estimator.n_members),
+    )
+
+
+def training_run(first, estimators: Sequence, earlier, max_epochs: int, change_of_units=None) -> TrainingRun:
+    """Return the run that trains estimators side by side, of which `first` has read the data for all."""
+    return TrainingRun(
+        plan=first._plan,
+        device=device_of(first),
+        members=_members(first, estimators, earlier),
+        task_names=[first.task_names_[t] for t in first._plan.layout.order],
+        weighting=WEIGHTINGS[first.weighting]() if isinstance(first.weighting, str) else first.weighting,
+        optimizer=first.optimizer,
+        batch_size=int(first.batch_size),
+        max_epochs=max_epochs,
+        lr_schedule=first.lr_schedule,
+        patience=min(int(first.n_iter_no_change), max_epochs) if first.early_stopping else None,
+        tol=float(first.tol),
+        callbacks=first.callbacks or (),
+        verbose=first.verbose,
+        earlier=earlier,
+        largest=first._largest_output(),
+        change_of_units=change_of_units,
+    )
+
+
+def _members(first, estimators: Sequence, earlier) -> Members:
+    """Return what differs between the members of these estimators."""
+    place = {"dtype": first._torch_dtype, "device": device_of(first)}
+    ids = range(int(first.n_members)) if earlier is None else first._member_ids
+    seeds = [seed for estimator in estimators for seed in _seeds(estimator, ids)]
+    estimators = [estimator for estimator in estimators for _ in ids]
+    largest_lambda = 1e30 if first._torch_dtype == torch.float32 else 1e250  # towers are one long before
+
+    def each(name: str, values: Sequence[float]) -> torch.Tensor:
+        return _in_precision(name, values, **place)
+
+    return Members(
+        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
+        task_weights=_task_weights(first, estimators, place),
+        sharing_lambda=each("sharing_lambda", [min(e.sharing_lambda, largest_lambda) for e in estimators]),
+        lr=each("lr", [e.lr for e in estimators]),
+        weight_decay=each("weight_decay", [_weight_decay(e) for e in estimators]),
+        dropout=each("dropout", [e.dropout for e in estimators]),
+    )
+
+
+def _task_weights(first, estimators: Sequence, place: dict) -> torch.Tensor | None:
+    """Return the fixed weights of the tasks in the network's order, (member, task), or None for all 1."""
+    weights = [check_task_weights(estimator.task_weights, first.task_names_) for estimator in estimators]
+    if all(w is None for w in weights):
+        return None
+    rows = [np.ones(first.n_tasks_) if w is None else w for w in weights]
+    rows = np.stack(rows)[:, first._plan.layout.order]
+    return _in_precision("task_weights", rows.ravel().tolist(), **place).view(rows.shape)
+
+
+def _seeds(estimator, ids: Sequence[int]) -> list[int]:
+    """Return the seeds of these members: the first is that of a single network, the others are drawn after it."""
+    random_state = check_random_state(estimator.random_state)
+    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(int(estimator.n_members))]
+    return [seeds[k] for k in ids]
+
+
+def _weight_decay(estimator) -> float:
+    """Return the weight decay; "auto" was chosen with the default step size, see tests/benchmarks/defaults.py."""
+    if estimator.weight_decay == "auto":
+        return 0.5 if estimator.optimizer == "adamw" else 0.0
+    return estimator.weight_decay
+
+
+def _in_precision(name: str, values: Sequence[float], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Return a parameter of each member in the network's precision, if it still is a legal value there."""
+    numbers = np.float32 if dtype == torch.float32 else np.float64
+    try:
+        exact = np.array(values, dtype=np.float64)
+    except OverflowError:
+        raise ValueError(f"{name} must be a number that a float can hold. Found {values!r}.") from None
+    with np.errstate(all="ignore"):
+        rounded = exact.astype(numbers)
+    lost = ~np.isfinite(rounded)
+    if name in ("lr", "task_weights"):
+        lost |= (rounded == 0) & (exact > 0)
+    elif name == "dropout":
+        lost |= rounded >= 1
+    if lost.any():
+        raise ValueError(
+            f"{name}={float(exact[lost][0])!r} is {rounded[lost][0]:g} in {np.dtype(numbers)}, in which the network "
+            f"computes. Choose another value, or dtype='float64'."
+        )
+    return torch.from_numpy(rounded).to(device)

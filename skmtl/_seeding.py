@@ -1,0 +1,36 @@
+"""torch's global generator: one thread at a time seeds it and draws from it, and leaves it as it was."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+_locks = [threading.RLock()]  # the one in use: a callback may fit another estimator while it is held
+
+
+def _renew() -> None:
+    """In a process that was forked from another, the thread that may have held the lock does not exist."""
+    _locks[0] = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+@contextmanager
+def own_generator(device: torch.device | None = None) -> Iterator[None]:
+    """Run a block that may seed and draw from the global generators of the CPU and of this device."""
+    with _locks[0]:  # released in C, which Ctrl-C cannot prevent
+        if device is not None and device.type == "cuda":
+            with torch.random.fork_rng(devices=[device]):
+                yield
+            return
+        before = torch.default_generator.get_state()  # `fork_rng` takes fifty calls for that
+        try:
+            yield
+        finally:
+            torch.default_generator.set_state(before)

@@ -1,0 +1,242 @@
+"""The engine: a stack of networks with its parameters in one buffer, and the step that trains them.
+
+One step is forward, losses and their gradient, backward and update, each over all members and tasks at once. What a
+step does is bound once to the buffers that hold its batches, see `skmtl.sharing.Pass`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skmtl._network import MultiTaskNetwork, NetworkPass, NetworkPlan
+from skmtl._objective import LossPass, Objective
+from skmtl.sharing import DenseStack, centred_penalty, penalty_gradient
+from skmtl.training._batches import Batch
+from skmtl.training._buffer import FlatBuffer
+from skmtl.training._members import Members
+from skmtl.training._optimizers import FlatOptimizer
+from skmtl.training._roster import Roster
+from skmtl.weighting import WeightingState
+
+
+class Passes(NamedTuple):
+    """A step's passes through network and losses, for batches that lie in one buffer."""
+
+    network: NetworkPass
+    losses: LossPass
+
+
+class Engine:
+    """A stack of networks and what trains it.
+
+    Parameters
+    ----------
+    plan : NetworkPlan
+        Builds the network anew when members leave.
+    network : MultiTaskNetwork
+        A network of all members; it moves to where they are, in their precision.
+    objective : Objective
+        Losses of the tasks.
+    members : Members
+        What differs between the members.
+    weighting : WeightingState
+        How task losses become one update.
+
+    Attributes
+    ----------
+    roster : Roster
+        Which members are still being trained.
+    network, members : MultiTaskNetwork, Members
+        Of those members.
+    buffer : FlatBuffer
+        The network's parameters.
+    optimizer : torch.optim.Optimizer
+        A `FlatOptimizer` over the buffer, or a user's over the same parameters; set by `optimize_with`.
+    """
+
+    optimizer: torch.optim.Optimizer
+
+    def __init__(
+        self,
+        plan: NetworkPlan,
+        network: MultiTaskNetwork,
+        objective: Objective,
+        members: Members,
+        weighting: WeightingState,
+    ) -> None:
+        self.plan, self.objective, self.weighting = plan, objective, weighting
+        self.roster = Roster(members)
+        self._place = members.lr.dtype, members.lr.device
+        self._dropout_generators = {
+            seed: torch.Generator(members.lr.device).manual_seed(seed) for seed in members.distinct_seeds
+        }
+        self._lay_out(network, members)
+
+    def _lay_out(self, network: MultiTaskNetwork, members: Members) -> None:
+        """Put the parameters of these members into one buffer."""
+        self.network, self.members = network, members
+        self._modules = list(network.modules())
+        if any(module._buffers for module in self._modules):
+            network.to(*self._place)  # which looks at everything
+        self.buffer = FlatBuffer(network, *self._place)
+        self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
+        generators = [self._dropout_generators[seed] for seed in members.seeds]
+        for module in self._modules:
+            if isinstance(module, DenseStack) and module.keep is not None:
+                module.set_dropout(members.dropout, generators)
+
+    def optimize_with(self, optimizer: type[FlatOptimizer], lr: float) -> None:
+        """Create an optimiser with this step size, of which members have multiples of their own."""
+        self.optimizer = optimizer(self.buffer, lr, self.members.weight_decay)
+        self.optimizer.vary(self.members.lr / lr)
+        self.optimizer.tie(self._tied, self.members.sharing_lambda)
+
+    @property
+    def is_flat(self) -> bool:
+        """Whether the optimiser is one of ours."""
+        return isinstance(self.optimizer, FlatOptimizer)
+
+    @property
+    def needs_autograd(self) -> bool:
+        """Whether autograd takes part in a step: a user's module, loss, weighting or optimiser may want it."""
+        losses = [group.loss for group in self.objective.groups]
+        return not self.is_flat or any(part.needs_autograd for part in (self.network.trunk, self.weighting, *losses))
+
+    def set_training(self, mode: bool) -> None:
+        """Set the mode of the network, where any of its modules may depend on it."""
+        if self.network.training is not mode and (self.plan.dropout or self.network.trunk.needs_autograd):
+            self.network.train(mode)
+
+    # ---- one step -----------------------------------------------------------------------------------------------
+
+    def step(self, batch: Batch, losses: Tensor) -> None:
+        """Update all parameters; write the task losses of the batch to `losses`, (member, task)."""
+        if self.is_flat:
+            self.forward(batch)
+            self.backward(batch, losses)
+            self.optimizer.step()
+            return
+
+        def closure() -> Tensor:
+            self.forward(batch)
+            self.backward(batch, losses)
+            return self.totals(losses).sum()
+
+        self.optimizer.step(closure)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the raw outputs, (member, batch, n_outputs), which `backward` overwrites."""
+        passes = batch.passes or self._bind(batch)
+        for operation in passes.network.forward:
+            operation()
+        return passes.network.raw
+
+    def backward(self, batch: Batch, losses: Tensor) -> None:
+        """Write the task losses and set the gradient of every parameter."""
+        passes = batch.passes
+        passes.losses(batch.y, batch.coefficient, losses, self.task_weights)
+        for operation in passes.network.backward:
+            operation()
+        if not self.is_flat:
+            self._add_penalty_gradient()
+
+    def _bind(self, batch: Batch) -> Passes:
+        with torch.inference_mode(False):  # its buffers outlive the step that needs them first
+            network = self.network.bind(batch.x, len(batch))
+            batch.passes = Passes(network, self.objective.bind(network.raw))
+        return batch.passes
+
+    def task_weights(self, losses: Tensor) -> Tensor | None:
+        """Return the weight of each task in this step, fixed times adaptive: (member, task); None for 1."""
+        fixed = self.members.task_weights
+        adaptive = self.weighting.weights(self.roster.spread(losses, 0.0))
+        if adaptive is None:
+            return fixed
+        if not self.roster.is_whole:
+            adaptive = adaptive[self.roster.active]
+        return adaptive if fixed is None else adaptive * fixed
+
+    def totals(self, losses: Tensor) -> Tensor:
+        """Return the sum of task losses with their fixed weights: (..., member, task) -> (..., member)."""
+        fixed = self.members.task_weights
+        return (losses if fixed is None else losses * fixed).sum(-1)
+
+    def penalty(self) -> np.ndarray:
+        """Return λ times the penalty of each member: (member,)."""
+        strength = self.members.sharing_lambda
+        if not self._tied or not bool((strength > 0).any()):
+            return np.zeros(len(self.members))
+        data = self.buffer.data.detach()
+        return sum(centred_penalty(region.view(data)) * strength for region in self._tied).cpu().numpy()
+
+    def _add_penalty_gradient(self) -> None:
+        for region in self._tied:
+            theta, gradient = (region.view(flat) for flat in (self.buffer.data.detach(), self.buffer.data.grad))
+            gradient += penalty_gradient(theta, self.members.sharing_lambda)
+
+    # ---- weights ------------------------------------------------------------------------------------------------
+
+    def weights(self) -> Tensor:
+        """Return a copy of all parameters, flat."""
+        return self.buffer.data.detach().clone()
+
+    def restore(self, weights: Tensor) -> None:
+        """Set all parameters to a copy that `weights` gave."""
+        self.buffer.data.detach().copy_(weights)
+
+    def by_member(self, flat: Tensor) -> Tensor:
+        """Return flat weights as (member, parameter), a copy."""
+        return self.buffer.rows(flat)
+
+    def flat(self, by_member: Tensor) -> Tensor:
+        """Return weights (member, parameter) laid out flat."""
+        return self.buffer.fill(self.weights(), by_member)
+
+    def largest_weight(self) -> float:
+        """Return the size of the largest parameter; NaN if one is."""
+        return float(torch.linalg.vector_norm(self.buffer.data.detach(), math.inf))
+
+    # ---- members that leave -------------------------------------------------------------------------------------
+
+    def select(self, index: Tensor) -> None:
+        """Continue with the members at these places of the stack; the others wait, as they are now, for `reunite`."""
+        states = self._states()
+        self.roster.dismiss(index, states)
+        self._rebuild(self.members.take(index), {name: rows[index] for name, rows in states.items()})
+
+    def reunite(self) -> None:
+        """Make the network one of all members again."""
+        if self.roster.has_waiting:
+            states = self.roster.reunite(self._states())
+            self._rebuild(self.roster.everyone, states)
+
+    def _states(self) -> dict[str, Tensor]:
+        """Return weights and the optimiser's states by member: (member, k) each."""
+        return {"weights": self.by_member(self.buffer.data.detach()), **self.optimizer.state_by_member()}
+
+    def _rebuild(self, members: Members, states: dict[str, Tensor]) -> None:
+        """Build network, buffer and optimiser for other members, with these states."""
+        was_training, earlier = self.network.training, self.optimizer
+        self._lay_out(self.plan.build_blank(len(members)).train(was_training), members)
+        self.buffer.fill(self.buffer.data.detach(), states["weights"])
+        self.optimize_with(type(earlier), earlier.defaults["lr"])
+        self.optimizer.take_over(earlier, states)
+
+    # ---- afterwards ---------------------------------------------------------------------------------------------
+
+    def release(self) -> None:
+        """Let go of what only training needs."""
+        for module in self._modules:
+            if hasattr(module, "release"):
+                module.release()
+
+    def forget_optimizer(self) -> None:
+        """Let go of gradients and the optimiser's states: nothing will be trained any further."""
+        self.optimizer = self.buffer.data.grad = None
+        for parameter in self.network.parameters():
+            parameter.grad = None

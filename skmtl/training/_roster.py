@@ -1,0 +1,72 @@
+"""Which members of a stack are still being trained; the others wait as they were when they left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skmtl.training._members import Members
+
+States = Mapping[str, Tensor]
+"""What differs between members, by name: (member, k) each."""
+
+
+class Roster:
+    """The members of a stack, present or gone.
+
+    Attributes
+    ----------
+    everyone : Members
+        All members, in their order.
+    active : int64 Tensor of shape (n_active,)
+        Numbers of those that are in the stack.
+    is_whole : bool
+        Whether that is all of them.
+    """
+
+    def __init__(self, everyone: Members) -> None:
+        self.everyone = everyone
+        self.active = torch.arange(len(everyone))
+        self.is_whole = True
+        self._left: dict[int, States] = {}
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether members that left can come back."""
+        return bool(self._left)
+
+    def dismiss(self, index: Tensor, states: States) -> None:
+        """Let all members leave, with their states, except those at these places of the stack."""
+        for k in sorted(set(range(len(self.active))) - set(index.tolist())):
+            self._left[int(self.active[k])] = {name: rows[k : k + 1] for name, rows in states.items()}
+        self.active, self.is_whole = self.active[index], False
+
+    def forget_left(self) -> None:
+        """Let go of the members that left; they cannot come back."""
+        self._left = {}
+
+    def reunite(self, states: States) -> dict[str, Tensor]:
+        """Bring back those that left; return the states of all, given those of the active ones."""
+        present = {int(m): {name: rows[k : k + 1] for name, rows in states.items()} for k, m in enumerate(self.active)}
+        of_each = [{**self._left, **present}[m] for m in range(len(self.everyone))]
+        self.active, self.is_whole, self._left = torch.arange(len(self.everyone)), True, {}
+        return {name: torch.cat([state[name] for state in of_each]) for name in states}
+
+    def spread(self, values: Tensor, fill: float) -> Tensor:
+        """Return values of the active members, (n_active, ...), with a row for every member."""
+        if self.is_whole:
+            return values
+        everyone = values.new_full((len(self.everyone), *values.shape[1:]), fill)
+        everyone[self.active] = values
+        return everyone
+
+    def spread_array(self, values: np.ndarray) -> np.ndarray:
+        """Do the same with an array; NaN for those that left."""
+        if self.is_whole:
+            return values
+        everyone = np.full((len(self.everyone), *values.shape[1:]), np.nan, dtype=values.dtype)
+        everyone[self.active.numpy()] = values
+        return everyone
