@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from scipy.sparse import issparse
+from scipy import sparse
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skmtl._table import TargetTable, check_columns, read_targets
@@ -20,13 +20,16 @@ _BAD_VALUES = re.compile(r"Input X contains|could not convert|float\(\) argument
 """In the messages of scikit-learn and numpy."""
 
 
-def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
-    """Return X as a float array of shape (n_samples, n_features)."""
-    if not reset and _is_plain(estimator, X, dtype):
+def check_features(estimator, X, dtype, reset: bool) -> np.ndarray | sparse.sparray:
+    """Return X as floats of shape (n_samples, n_features): an array, or a matrix in CSR format if it is sparse."""
+    if _is_plain(estimator, X, dtype, reset):
+        if reset:
+            estimator.n_features_in_ = X.shape[1]
+            vars(estimator).pop("feature_names_in_", None)
         return X
     X = _as_table(X)
     try:
-        return validate_data(estimator, X, dtype=dtype, reset=reset)
+        return validate_data(estimator, X, accept_sparse="csr", dtype=dtype, reset=reset)
     except (TypeError, ValueError) as error:
         column = _first_bad_column(X) if _BAD_VALUES.search(str(error)) else None
         if column is None:
@@ -37,21 +40,23 @@ def check_features(estimator, X, dtype, reset: bool) -> np.ndarray:
 
 def _as_table(X):
     """Return X in a container that scikit-learn reads; refuse what it would read wrongly."""
-    if isinstance(X, Mapping) and not issparse(X):  # one of scipy's formats is a dict
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # one of scipy's formats is a dict
         raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
     if np.ma.is_masked(X):
         raise ValueError("X must hold finite numbers. Found masked entries: fill them, or impute them.")
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
 
 
-def _is_plain(estimator, X, dtype) -> bool:
-    """Say whether X is an array that scikit-learn's checks would return as it is.
+def _is_plain(estimator, X, dtype, reset: bool) -> bool:
+    """Return whether X is an array that scikit-learn's checks would return as it is.
 
     They take 50 µs, more than half of the prediction of one row.
     """
-    if type(X) is not np.ndarray or X.dtype != dtype or X.ndim != 2 or len(X) == 0:
+    if type(X) is not np.ndarray or X.ndim != 2 or 0 in X.shape:
         return False
-    if X.shape[1] != estimator.n_features_in_ or "feature_names_in_" in vars(estimator):
+    if X.dtype not in (dtype if isinstance(dtype, tuple) else (dtype,)):
+        return False
+    if not reset and (X.shape[1] != estimator.n_features_in_ or "feature_names_in_" in vars(estimator)):
         return False
     with np.errstate(all="ignore"):
         return bool(np.isfinite(X.sum()))
@@ -59,6 +64,10 @@ def _is_plain(estimator, X, dtype) -> bool:
 
 def _first_bad_column(X):
     """Return the name or number of the first column with NaN, infinity or what is no number; None if X has none."""
+    if sparse.issparse(X):
+        entries = sparse.coo_array(X)
+        bad = entries.col[~np.isfinite(entries.data)]
+        return int(bad.min()) if len(bad) else None
     table = np.asarray(X)
     if table.ndim != 2:
         return None
