@@ -154,14 +154,13 @@ class NetworkPass:
 
 def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> SharedHeads | TaskHeads:
     """Return the heads for the features of a trunk."""
-    groups = plan.layout.groups
     if not trunk.per_task and not plan.head_layer_sizes:
-        return SharedHeads(n_members, trunk.n_features_out, groups)
-    if trunk.ties_heads and len({group.loss.width for group in groups}) > 1:
-        widths = [group.loss.width for group in groups]
+        return SharedHeads(n_members, trunk.n_features_out, plan.layout)
+    widths = list(dict.fromkeys(plan.layout.task_widths.tolist()))
+    if trunk.ties_heads and len(widths) > 1:
         raise ValueError(f"Heads can be tied only where all tasks have equally many outputs. Found {widths}.")
     sizes = (trunk.n_features_out, *plan.head_layer_sizes)
-    return TaskHeads(n_members, sizes, groups, plan.activation, plan.dropout)
+    return TaskHeads(n_members, sizes, plan.layout, plan.activation, plan.dropout)
 
 
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:
@@ -232,10 +231,10 @@ class SharedHeads(nn.Module):
 
     stack = submodule("stack")
 
-    def __init__(self, n_members: int, n_features: int, groups: tuple[LossGroup, ...]) -> None:
+    def __init__(self, n_members: int, n_features: int, layout: TaskLayout) -> None:
         super().__init__()
-        self.groups, self.n_tasks = groups, groups[-1].tasks.stop
-        self.stack = DenseStack((n_members,), (n_features, groups[-1].columns.stop), "identity", linear_output=True)
+        self._layout, self.n_tasks = layout, layout.n_tasks
+        self.stack = DenseStack((n_members,), (n_features, layout.n_outputs), "identity", linear_output=True)
 
     def forward(self, features: Tensor) -> Tensor:
         raw: Tensor = self.stack(features)
@@ -245,11 +244,11 @@ class SharedHeads(nn.Module):
         return self.stack.bind(features)
 
     def change_units(self, factor: Tensor, shift: Tensor) -> None:
-        """Let every output f of task t become ``factor[t] * f + shift[t]``."""
-        owner = _column_owners(self.groups).to(factor.device)
+        """Let every output f of part j become ``factor[j] * f + shift[j]``."""
+        part = torch.as_tensor(self._layout.column_parts, device=factor.device)
         with torch.no_grad():
-            self.stack.weight_0.mul_(factor[owner])
-            self.stack.bias_0.mul_(factor[owner]).add_(shift[owner])
+            self.stack.weight_0.mul_(factor[part])
+            self.stack.bias_0.mul_(factor[part]).add_(shift[part])
 
     def similarity(self) -> Tensor:
         """Return how alike two heads read the features: (member, task, task).
@@ -259,9 +258,8 @@ class SharedHeads(nn.Module):
         """
         weight = self.stack.weight_0.detach()  # (member, features, columns)
         gram = weight.transpose(1, 2) @ weight
-        owner = _column_owners(self.groups).to(weight.device)
-        n_tasks = int(owner.max()) + 1
-        pick = nn.functional.one_hot(owner, n_tasks).to(weight.dtype)  # (columns, task)
+        owner = torch.as_tensor(self._layout.column_owners, device=weight.device)
+        pick = nn.functional.one_hot(owner, self.n_tasks).to(weight.dtype)  # (columns, task)
         norm = (pick.T @ gram.square() @ pick).sqrt()
         single = pick.sum(0) == 1
         signed = torch.where(single[:, None] & single[None, :], (pick.T @ gram @ pick).sign(), 1.0)
@@ -270,18 +268,21 @@ class SharedHeads(nn.Module):
 
 
 class TaskHeads(nn.Module):
-    """A head per task on features of its own, or with hidden layers of its own: stacked over (member, task)."""
+    """A head per task on the features of that task, or with hidden layers per task: stacked over (member, task).
+
+    All heads are as wide as the task of most raw columns; the others leave their last outputs unused.
+    """
 
     stack = submodule("stack")
 
     def __init__(
-        self, n_members: int, sizes: tuple[int, ...], groups: tuple[LossGroup, ...], activation: str, dropout: float
+        self, n_members: int, sizes: tuple[int, ...], layout: TaskLayout, activation: str, dropout: float
     ) -> None:
         super().__init__()
-        self.groups, self.n_tasks = groups, groups[-1].tasks.stop
-        widest = max(group.loss.width for group in groups)
-        shape = (n_members, self.n_tasks)
+        self._layout, self.groups, self.n_tasks = layout, layout.groups, layout.n_tasks
+        shape, widest = (n_members, self.n_tasks), int(layout.task_widths.max())
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
+        self.slots = None if layout.has_one_part_each else _Slots(layout)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
@@ -290,11 +291,14 @@ class TaskHeads(nn.Module):
         return TaskHeadsPass(self, features)
 
     def change_units(self, factor: Tensor, shift: Tensor) -> None:
-        """Let every output f of task t become ``factor[t] * f + shift[t]``."""
+        """Let every output f of part j become ``factor[j] * f + shift[j]``."""
         weight, bias = self.stack._pair(self.stack.n_layers - 1)
+        factor, shift = factor[:, None], shift[:, None]  # (task, 1)
+        if self.slots is not None:
+            factor, shift = self.slots.of_parts(factor, 1.0), self.slots.of_parts(shift, 0.0)  # (task, slot)
         with torch.no_grad():
-            weight.mul_(factor[:, None, None])
-            bias.mul_(factor[:, None, None]).add_(shift[:, None, None])
+            weight.mul_(factor[:, None])
+            bias.mul_(factor[:, None]).add_(shift[:, None])
 
     def similarity(self) -> Tensor:
         """Return the cosine of the heads' parameters: (member, task, task)."""
@@ -303,14 +307,17 @@ class TaskHeads(nn.Module):
 
     def _to_columns(self, outputs: Tensor) -> Tensor:
         """Return (member, task, batch, width) as raw columns (member, batch, n_outputs), class before task."""
+        if self.slots is not None:
+            return self.slots.gather(outputs)
         parts = [_outputs_of(group, outputs).flatten(-2) for group in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class TaskHeadsPass(Pass):
-    """The way through a head per task: between its outputs and the raw columns each loss's part is copied.
+    """A training step through a head per task: its outputs are copied to the raw columns, loss by loss.
 
-    Heads of one output each need no copy: their raw columns are another view of the same memory.
+    Heads of one output each need no copy: their raw columns are another view of the same memory. Where a task has
+    several parts, columns are gathered from the outputs of their tasks instead.
     """
 
     def __init__(self, heads: TaskHeads, features: Tensor) -> None:
@@ -318,14 +325,19 @@ class TaskHeadsPass(Pass):
         self._heads, self._dense = heads, heads.stack.bind(features)
         self.out = heads._to_columns(self._dense.out)
         self.forward = [*self._dense.forward]
-        if not is_view(self.out, self._dense.out):
+        if heads.slots is not None:
+            self.forward.append(partial(heads.slots.gather_, self.out, self._dense.out))
+        elif not is_view(self.out, self._dense.out):
             self.forward += [partial(c.copy_, o) for c, o in self._pairs(self.out, self._dense.out)]
 
     def receive(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
         outputs, copies = self._dense.out, []
         if not is_view(gradient, outputs):
             outputs = outputs.clone().zero_()  # and zero it stays where a task has fewer outputs than the widest
-            copies = [partial(o.copy_, c) for c, o in self._pairs(gradient, outputs)]
+            if self._heads.slots is not None:
+                copies = [partial(self._heads.slots.scatter_, outputs, gradient)]
+            else:
+                copies = [partial(o.copy_, c) for c, o in self._pairs(gradient, outputs)]
         of_features = self._dense.receive(outputs, input_gradient)
         self.backward = [*copies, *self._dense.backward]
         return of_features
@@ -338,9 +350,38 @@ class TaskHeadsPass(Pass):
 
 def _outputs_of(group: LossGroup, outputs: Tensor) -> Tensor:
     """Return what a group's tasks put out, of (member, task, batch, width): (member, batch, width, task)."""
-    return outputs[:, group.tasks, :, : group.loss.width].permute(0, 2, 3, 1)
+    return outputs[:, group.parts, :, : group.loss.width].permute(0, 2, 3, 1)
 
 
-def _column_owners(groups: tuple[LossGroup, ...]) -> Tensor:
-    """Return the task that owns each raw column."""
-    return torch.cat([torch.arange(g.tasks.start, g.tasks.stop).repeat(g.loss.width) for g in groups])
+class _Slots:
+    """The raw columns among the outputs of the tasks' heads, where tasks own several parts.
+
+    A task's outputs are divided into slots, its parts one after the other; every raw column is one slot of one task.
+    """
+
+    def __init__(self, layout: TaskLayout) -> None:
+        self._task, self._slot = torch.as_tensor(layout.column_owners), torch.as_tensor(layout.column_slots)
+        self._part, self._shape = torch.as_tensor(layout.column_parts), (layout.n_tasks, int(layout.task_widths.max()))
+
+    def gather(self, outputs: Tensor) -> Tensor:
+        """Return (member, task, batch, slot) as raw columns (member, batch, n_outputs)."""
+        return self._by_slot(outputs)[self._task, self._slot].permute(1, 2, 0)
+
+    def gather_(self, columns: Tensor, outputs: Tensor) -> None:
+        """Write what `gather` returns to `columns`."""
+        columns.copy_(self.gather(outputs))
+
+    def scatter_(self, outputs: Tensor, columns: Tensor) -> None:
+        """Write raw columns to their slots: the inverse of `gather_`. No two share a slot."""
+        self._by_slot(outputs)[self._task, self._slot] = columns.permute(2, 0, 1)
+
+    def of_parts(self, values: Tensor, fill: float) -> Tensor:
+        """Return a value per part, (part, 1), for each slot: (task, slot)."""
+        slots = values.new_full(self._shape, fill)
+        slots[self._task.to(values.device), self._slot.to(values.device)] = values[self._part.to(values.device), 0]
+        return slots
+
+    def _by_slot(self, outputs: Tensor) -> Tensor:
+        """Return a view (task, slot, member, batch)."""
+        self._task, self._slot = self._task.to(outputs.device), self._slot.to(outputs.device)
+        return outputs.permute(1, 3, 0, 2)

@@ -5,16 +5,20 @@ steps in an epoch. So a step's losses are, on average over the steps of an epoch
 labels, however few of them are in one batch; and what acts in every step, as the sharing penalty and weight decay do,
 weighs against a task just what the objective says. Means over the labels of each batch would not do that: a task
 without a label in most batches would count for less the rarer its labels and the smaller the batches are.
+
+Targets and coefficients have a column per part; a task's loss is the sum of its parts' losses (most tasks have one
+part, and then the two are the same). Losses and weights have a column per task.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmtl.tasks import LossGroup, average_members
+from skmtl.tasks import TaskLayout, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
 
@@ -24,13 +28,15 @@ class Objective(nn.Module):
 
     Parameters
     ----------
-    groups : tuple of LossGroup
-        Losses and the places of their tasks.
+    layout : TaskLayout
+        Losses, and the places of tasks and their parts.
     """
 
-    def __init__(self, groups: tuple[LossGroup, ...]) -> None:
+    def __init__(self, layout: TaskLayout) -> None:
         super().__init__()
-        self.groups = groups
+        self.groups = layout.groups
+        self._sum_parts = None if layout.has_one_part_each else _PartSums(layout)
+        self._layout = layout
 
     def forward(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
         """Return the task losses (member, task), differentiable.
@@ -39,20 +45,24 @@ class Objective(nn.Module):
         ----------
         raw : Tensor of shape (member, batch, n_outputs)
             Network outputs.
-        target : Tensor of shape (batch, task) or (member, batch, task)
+        target : Tensor of shape (batch, part) or (member, batch, part)
             Encoded targets; any finite number where the label is missing.
         coefficient : Tensor of the shape of target, or one number
             What multiplies each label's loss, 0 where it is missing.
         """
-        return (self.pointwise(raw, target) * coefficient).sum(-2)
+        return self.by_task((self.pointwise(raw, target) * coefficient).sum(-2))
 
     def pointwise(self, raw: Tensor, target: Tensor) -> Tensor:
-        """Return the loss of each label: (member, batch, task)."""
-        losses = [g.loss.loss(g.view(raw), target[..., g.tasks]) for g in self.groups]
+        """Return the loss of each label: (member, batch, part)."""
+        losses = [g.loss.loss(g.view(raw), target[..., g.parts]) for g in self.groups]
         return losses[0] if len(losses) == 1 else torch.cat(losses, dim=-1)
 
+    def by_task(self, losses: Tensor) -> Tensor:
+        """Return the sum over the parts of each task: (..., part) -> (..., task)."""
+        return losses if self._sum_parts is None else self._sum_parts(losses)
+
     def decode(self, raw: Tensor) -> Tensor:
-        """Return predictions in encoded units: (..., batch, n_outputs) -> (..., batch, task)."""
+        """Return predictions in encoded units: (..., batch, n_outputs) -> (..., batch, part)."""
         parts = [g.loss.decode(g.view(raw)) for g in self.groups]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
@@ -61,26 +71,32 @@ class Objective(nn.Module):
         return average_members(self.groups, raw)
 
     def bind(self, raw: Tensor) -> LossPass:
-        """Return a training step's way from the raw outputs, which will lie in `raw`, to losses and gradient."""
-        return LossPass(self.groups, raw)
+        """Return what a training step does from the raw outputs, stored in `raw`, to losses and gradient."""
+        return LossPass(self._layout, raw)
 
 
 class LossPass:
-    """The way from raw outputs to losses and gradient.
+    """Compute losses and gradient from raw outputs.
 
     Parameters
     ----------
-    groups : tuple of LossGroup
-        Losses and the places of their tasks.
+    layout : TaskLayout
+        Losses, and the places of tasks and their parts.
     raw : Tensor of shape (member, batch, n_outputs)
-        Where raw outputs will lie, and after them their gradient.
+        The buffer that holds the raw outputs, and after them their gradient.
     """
 
-    def __init__(self, groups: tuple[LossGroup, ...], raw: Tensor) -> None:
+    def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
+        groups = layout.groups
         self._groups, self._raw = groups, raw
         own = [raw[..., group.columns] for group in groups]  # of each loss
         scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
-        self._parts = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
+        self._by_loss = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
+        self._sum_parts = None
+        if not layout.has_one_part_each:
+            self._sum_parts = _PartSums(layout)
+            self._part_losses = raw.new_empty(len(raw), layout.n_parts)
+            self._owners = torch.as_tensor(layout.owners, device=raw.device)
 
     def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
@@ -94,17 +110,42 @@ class LossPass:
         weigh : callable
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
-        if len(self._parts) == 1:
-            weighted_losses, columns, scratch = self._parts[0]
-            weighted_losses(columns, target, coefficient, out, scratch)
+        losses = out if self._sum_parts is None else self._part_losses
+        if len(self._by_loss) == 1:
+            weighted_losses, columns, scratch = self._by_loss[0]
+            weighted_losses(columns, target, coefficient, losses, scratch)
         else:
-            for group, (weighted_losses, columns, scratch) in zip(self._groups, self._parts, strict=True):
-                own = coefficient if coefficient.ndim == 0 else coefficient[..., group.tasks]
-                weighted_losses(columns, target[..., group.tasks], own, out[..., group.tasks], scratch)
+            for group, (weighted_losses, columns, scratch) in zip(self._groups, self._by_loss, strict=True):
+                own = coefficient if coefficient.ndim == 0 else coefficient[..., group.parts]
+                weighted_losses(columns, target[..., group.parts], own, losses[..., group.parts], scratch)
+        if self._sum_parts is not None:
+            out.copy_(self._sum_parts(losses))
         task_weights = weigh(out)
         if task_weights is not None:
             self._raw.mul_(self._by_column(task_weights).unsqueeze(-2))
 
     def _by_column(self, values: Tensor) -> Tensor:
-        """Return one value per task, (..., task), for each raw column: (..., n_outputs)."""
-        return torch.cat([values[..., g.tasks].repeat(1, g.loss.width) for g in self._groups], dim=-1)
+        """Return one value per task, (member, task), for each raw column: (member, n_outputs)."""
+        if self._sum_parts is not None:
+            values = values[:, self._owners]
+        return torch.cat([values[..., g.parts].repeat(1, g.loss.width) for g in self._groups], dim=-1)
+
+
+class _PartSums:
+    """Sum over the parts of each task, (..., part) -> (..., task), in the same order at every call.
+
+    Each task gathers its own parts, and an added column of zeros where it has fewer than another task: unlike adding to
+    an index, this gives equal bits on a GPU too, and unlike a product with zeros and ones, no task gets the NaN of
+    another.
+    """
+
+    def __init__(self, layout: TaskLayout) -> None:
+        of_task = [np.flatnonzero(layout.owners == task) for task in range(layout.n_tasks)]
+        index = np.full((layout.n_tasks, max(map(len, of_task))), layout.n_parts)
+        for task, parts in enumerate(of_task):
+            index[task, : len(parts)] = parts
+        self._index = torch.as_tensor(index)  # (task, part of the task)
+
+    def __call__(self, losses: Tensor) -> Tensor:
+        self._index = self._index.to(losses.device)
+        return nn.functional.pad(losses, (0, 1))[..., self._index].sum(-1)

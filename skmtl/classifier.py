@@ -294,7 +294,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         layout = self._plan.layout
         for group in layout.groups:
             values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
-            yield from zip(layout.order[group.tasks], np.moveaxis(values, -1, 0), strict=True)
+            yield from zip(layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
 
     def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
         if start.is_anew:

@@ -259,7 +259,7 @@ def assert_decode_inverts_encode(model, table):
     layout, codes = model._plan.layout, model._encode(table)[:, model._plan.layout.order]
     raw = np.zeros((len(codes), layout.n_outputs))
     for group in layout.groups:
-        raw[:, group.columns] = _certain(group.loss, codes[:, group.tasks]).reshape(len(codes), -1)
+        raw[:, group.columns] = _certain(group.loss, codes[:, group.parts]).reshape(len(codes), -1)
     predicted = model._decode(raw).reshape(len(codes), -1)
     for t, (labels, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
         if labels.dtype.kind == "f":
@@ -297,7 +297,7 @@ def make_net(network, plan, sharing_lambda, weighting, optimizer="adam", seed=0,
         Objective,
         members,
         module__plan=plan,
-        criterion__groups=plan.layout.groups,
+        criterion__layout=plan.layout,
         weighting=weighting.start(n_members, plan.layout.n_tasks),
         task_names=[str(t) for t in range(plan.layout.n_tasks)],
         optimizer=OPTIMIZERS.get(optimizer, optimizer),

@@ -5,11 +5,17 @@ import pytest
 import torch
 
 from skmtl._network import CHUNK, NetworkPlan, in_chunks
+from skmtl.losses import Logistic, Softmax, SquaredError
 from skmtl.sharing import STRATEGIES, SoftSharing
-from skmtl.tasks import classification_layout, regression_layout
+from skmtl.tasks import classification_layout, make_layout, regression_layout
 from tests._cases import make_estimator, make_table
 
-LAYOUTS = {"regression": regression_layout(4), "ragged": classification_layout((3, 2, 5, 4))}
+PARTS = [[SquaredError(1)], [SquaredError(1), Logistic(2)], [Softmax([3])], [Softmax([3]), Softmax([4])]]
+LAYOUTS = {
+    "regression": regression_layout(4),
+    "ragged": classification_layout((3, 2, 5, 4)),
+    "parts": make_layout(PARTS),
+}
 every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 every_head = pytest.mark.parametrize("head", [(), (6,)], ids=["linear heads", "deep heads"])

@@ -43,14 +43,14 @@ def test_losses_are_means_over_observed_labels():
     """Half squared errors 2 and 8, the last label missing; 4.5 of weight 3 and 0.5, the middle label missing."""
     raw = torch.tensor([[[2.0, 3.0], [4.0, 0.0], [1.0, 1.0]]])
     weight = torch.tensor([[1.0, 3.0], [1.0, 0.0], [0.0, 1.0]])
-    losses = Objective(regression_layout(2).groups)(raw, torch.zeros(3, 2), shares(weight))
+    losses = Objective(regression_layout(2))(raw, torch.zeros(3, 2), shares(weight))
     torch.testing.assert_close(losses, torch.tensor([[(2 + 8) / 2, (3 * 4.5 + 0.5) / 4]]))
 
 
 def test_gradient_by_hand():
     raw = torch.tensor([[[2.0], [4.0], [1.0]]])
     weight = torch.tensor([[1.0], [3.0], [0.0]])
-    _, gradient = gradient_of(Objective(regression_layout(1).groups), raw, torch.zeros(3, 1), shares(weight))
+    _, gradient = gradient_of(Objective(regression_layout(1)), raw, torch.zeros(3, 1), shares(weight))
     torch.testing.assert_close(gradient, torch.tensor([[[2.0 / 4], [3 * 4.0 / 4], [0.0]]]))
 
 
@@ -61,7 +61,7 @@ def test_gradient_is_autograds(layout, weighted, with_task_weights):
     raw, target, weight = draw(layout)
     weight = weight if weighted else torch.tensor(1 / 6, dtype=torch.float64)
     task_weights = torch.rand(2, layout.n_tasks, dtype=torch.float64) if with_task_weights else None
-    objective, leaf = Objective(layout.groups), raw.clone().requires_grad_()
+    objective, leaf = Objective(layout), raw.clone().requires_grad_()
     expected = objective(leaf, target, weight)
     total = expected.sum() if task_weights is None else (expected * task_weights).sum()
     losses, gradient = gradient_of(objective, raw, target, weight, task_weights)
@@ -72,7 +72,7 @@ def test_gradient_is_autograds(layout, weighted, with_task_weights):
 @every_layout
 def test_targets_of_each_members_own(layout):
     raw, target, weight = draw(layout)
-    objective = Objective(layout.groups)
+    objective = Objective(layout)
     targets, weights = torch.stack([target, target.flip(0)]), torch.stack([weight, weight.flip(0)])
     losses, gradient = gradient_of(objective, raw, targets, weights)
     for k in range(2):
@@ -85,17 +85,17 @@ def test_targets_of_each_members_own(layout):
 def test_a_task_without_a_label_in_the_batch_gives_zero_and_never_nan(layout):
     raw, target, weight = draw(layout)
     weight[:, 1] = 0.0
-    losses, gradient = gradient_of(Objective(layout.groups), raw, target, weight)
+    losses, gradient = gradient_of(Objective(layout), raw, target, weight)
     assert (losses[:, 1] == 0).all()
     assert torch.isfinite(gradient).all()
-    (group,) = [g for g in layout.groups if g.tasks.start <= 1 < g.tasks.stop]
-    assert (group.view(gradient)[..., 1 - group.tasks.start] == 0).all()
+    (group,) = [g for g in layout.groups if g.parts.start <= 1 < g.parts.stop]
+    assert (group.view(gradient)[..., 1 - group.parts.start] == 0).all()
 
 
 @every_layout
 def test_the_target_of_a_missing_label_does_not_matter(layout):
     raw, target, weight = draw(layout)
-    objective = Objective(layout.groups)
+    objective = Objective(layout)
     other = torch.where(weight == 0, 1.0 - target, target)
     for ours, theirs in zip(
         gradient_of(objective, raw, target, weight), gradient_of(objective, raw, other, weight), strict=True
@@ -112,7 +112,7 @@ def test_only_the_ratio_of_weights_matters(scale):
 def test_decode_puts_tasks_in_the_networks_order():
     layout = LAYOUTS["several kinds"]
     raw, _, _ = draw(layout)
-    decoded = Objective(layout.groups).decode(raw)
+    decoded = Objective(layout).decode(raw)
     assert decoded.shape == (2, 6, 5)
     for group in layout.groups:
-        torch.testing.assert_close(decoded[..., group.tasks], group.loss.decode(group.view(raw)))
+        torch.testing.assert_close(decoded[..., group.parts], group.loss.decode(group.view(raw)))

@@ -1,4 +1,4 @@
-"""Pointwise losses: each computes the losses of all its tasks, and their gradient, at once.
+"""Pointwise losses: each computes the losses of all its parts, and their gradient, at once.
 
 ================  ===========================================================
 `Loss`            the contract

@@ -1,34 +1,51 @@
-"""The contract of a pointwise loss: of all its tasks at once."""
+"""The contract of a pointwise loss: of all its parts at once."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor
 
 
 class Loss(ABC):
-    """A pointwise loss, for all tasks that have it.
+    """A pointwise loss, for all parts that have it.
 
-    A loss sees all its tasks at once and is pure maths: masks, sample weights and means live in the objective.
+    A part is one column of targets; most tasks have one. A loss sees all its parts at once and is pure maths: masks,
+    sample weights and means live in the objective.
+
+    Parameters
+    ----------
+    n_parts : int, default=1
+        Number of parts side by side.
 
     Attributes
     ----------
-    n_tasks : int
-        Number of tasks side by side.
-    width : int
-        Raw network outputs per task.
+    width : int, default=1
+        Raw network outputs per part.
     needs_autograd : bool, default=True
         Whether `weighted_losses` goes through autograd, as it does here.
     """
 
-    n_tasks: int
-    width: int
+    width = 1
     needs_autograd = True
 
+    def __init__(self, n_parts: int = 1) -> None:
+        self.n_parts = n_parts
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.n_tasks})"
+        return f"{type(self).__name__}({self.n_parts})"
+
+    def group_key(self) -> tuple[int, ...]:
+        """Return what losses of this class must have in common to be joined: by default nothing."""
+        return ()
+
+    @classmethod
+    def join(cls, losses: Sequence[Self]) -> Self:
+        """Return one loss for the parts of several, which have the same `group_key`."""
+        return cls(sum(loss.n_parts for loss in losses))
 
     @abstractmethod
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
@@ -36,23 +53,23 @@ class Loss(ABC):
 
         Parameters
         ----------
-        raw : Tensor of shape (..., batch, width, task)
+        raw : Tensor of shape (..., batch, width, part)
             Network outputs before any link.
-        target : Tensor of shape (..., batch, task)
+        target : Tensor of shape (..., batch, part)
             Encoded targets; any finite number where the label is missing.
 
         Returns
         -------
-        Tensor of shape (..., batch, task)
+        Tensor of shape (..., batch, part)
             Loss of each label, in nats unless the class documents another unit.
         """
 
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
-        """Return the prediction in encoded units: (..., batch, width, task) -> (..., batch, task)."""
+        """Return the prediction in encoded units: (..., batch, width, part) -> (..., batch, part)."""
 
     def average(self, raw: Tensor) -> Tensor:
-        """Return the raw outputs of an ensemble: (member, ..., width, task) -> (..., width, task).
+        """Return the raw outputs of an ensemble: (member, ..., width, part) -> (..., width, part).
 
         Decoding them must give the mean of the members' predictions. Here it is the mean of the raw outputs: override
         it wherever predictions are not linear in these.
@@ -62,26 +79,26 @@ class Loss(ABC):
     def weighted_losses(
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
-        """Write the weighted loss of each task to `out` and its gradient over `raw`: what a training step does.
+        """Write the weighted loss of each part to `out` and its gradient over `raw`: what a training step does.
 
         Built-in losses do it in closed form.
 
         Parameters
         ----------
-        raw : Tensor of shape (member, batch, width * task)
-            Network outputs, class before task; overwritten by the derivative of the sum of `out` by them.
-        target : Tensor of shape (batch, task) or (member, batch, task)
+        raw : Tensor of shape (member, batch, width * part)
+            Network outputs, class before part; overwritten by the derivative of the sum of `out` by them.
+        target : Tensor of shape (batch, part) or (member, batch, part)
             Encoded targets; any finite number where the label is missing.
         coefficient : Tensor of the shape of target, or one number
             What multiplies each label's loss.
-        out : Tensor of shape (member, task)
+        out : Tensor of shape (member, part)
             Receives the sums over the batch.
         scratch : tuple of two Tensors of the shape of raw
             Overwritten.
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()
-            loss = self.loss(leaf.unflatten(-1, (self.width, self.n_tasks)), target)
+            loss = self.loss(leaf.unflatten(-1, (self.width, self.n_parts)), target)
             weighted = (loss * coefficient).sum(-2)
             (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
         out.copy_(weighted.detach())

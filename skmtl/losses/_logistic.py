@@ -16,15 +16,11 @@ class Logistic(Loss):
 
     Parameters
     ----------
-    n_tasks : int
-        Number of tasks side by side.
+    n_parts : int, default=1
+        Number of parts side by side.
     """
 
     needs_autograd = False
-
-    def __init__(self, n_tasks: int) -> None:
-        self.n_tasks = n_tasks
-        self.width = 1
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         logit = raw.squeeze(-2)
@@ -45,7 +41,7 @@ class Logistic(Loss):
         return F.logsigmoid(raw).logsumexp(0) - F.logsigmoid(-raw).logsumexp(0)
 
     def probabilities(self, raw: Tensor) -> Tensor:
-        """Return (..., batch, 2, task) probabilities that sum to one over the classes."""
+        """Return (..., batch, 2, part) probabilities that sum to one over the classes."""
         logit = raw.squeeze(-2)
         return torch.stack([torch.sigmoid(-logit), torch.sigmoid(logit)], dim=-2)
 

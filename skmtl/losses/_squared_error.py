@@ -18,15 +18,11 @@ class SquaredError(Loss):
 
     Parameters
     ----------
-    n_tasks : int
-        Number of tasks side by side.
+    n_parts : int, default=1
+        Number of parts side by side.
     """
 
     needs_autograd = False
-
-    def __init__(self, n_tasks: int) -> None:
-        self.n_tasks = n_tasks
-        self.width = 1
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return (raw.squeeze(-2) - target).square() * 0.5

@@ -1,9 +1,14 @@
-"""Where each task is in the network: tasks of one loss side by side, so that it is computed for all of them at once."""
+"""Where each task is in the network: parts of one loss are neighbours, so that it is computed for all of them at once.
+
+A **part** is one column of targets with its loss. Most tasks have one; a task may own several, of one loss or of
+different ones, and stays one task: one tower or query, one loss (the sum of its parts'), one weight.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,14 +19,14 @@ from skmtl.losses import Logistic, Loss, Softmax, SquaredError
 
 @dataclass(frozen=True)
 class LossGroup:
-    """Tasks of one loss: a slice of the task axis and a slice of the raw columns, class before task."""
+    """Parts of one loss: a slice of the part axis and a slice of the raw columns, class before part."""
 
     loss: Loss
-    tasks: slice
+    parts: slice
     columns: slice
 
     def view(self, raw: Tensor) -> Tensor:
-        """Return this loss's part of raw outputs: (..., n_outputs) -> (..., width, task)."""
+        """Return this loss's part of raw outputs: (..., n_outputs) -> (..., width, part)."""
         if self.columns.stop - self.columns.start < raw.shape[-1]:
             raw = raw[..., self.columns]
         return raw.unsqueeze(-2) if self.loss.width == 1 else raw.unflatten(-1, (self.loss.width, -1))
@@ -29,69 +34,127 @@ class LossGroup:
 
 @dataclass(frozen=True)
 class TaskLayout:
-    """The order of tasks and raw columns inside the network.
+    """The order of tasks, parts and raw columns inside the network.
 
     Attributes
     ----------
     groups : tuple of LossGroup
-        Losses, in the order of their tasks and columns.
+        Losses, in the order of their parts and columns.
     order : int array of shape (n_tasks,)
-        ``order[i]`` is the user's number of the task that stands at place i.
+        ``order[i]`` is the user's number of the task at place i.
+    part_order : int array of shape (n_parts,)
+        ``part_order[j]`` is the number of the part at place j, counted through the user's tasks one after the other.
+        Equal to `order` where every task has one part.
+    owners : int array of shape (n_parts,)
+        ``owners[j]`` is the place of the task that owns the part at place j; j itself where every task has one part.
     """
 
     groups: tuple[LossGroup, ...]
     order: np.ndarray
+    part_order: np.ndarray
+    owners: np.ndarray
 
     @property
     def n_tasks(self) -> int:
         return len(self.order)
 
     @property
+    def n_parts(self) -> int:
+        return len(self.owners)
+
+    @property
     def n_outputs(self) -> int:
         return int(self.groups[-1].columns.stop)
+
+    @cached_property
+    def has_one_part_each(self) -> bool:
+        """Whether every task has one part, so that the part axis is the task axis."""
+        return len(self.owners) == len(self.order)
 
     @property
     def places(self) -> np.ndarray:
         """Return the place of each of the user's tasks, the inverse of `order`."""
         return np.argsort(self.order)
 
+    @cached_property
+    def column_parts(self) -> np.ndarray:
+        """The part that each raw column belongs to: (n_outputs,)."""
+        return np.concatenate([np.tile(np.arange(g.parts.start, g.parts.stop), g.loss.width) for g in self.groups])
+
+    @cached_property
+    def column_slots(self) -> np.ndarray:
+        """The place of each raw column among those of its task, parts one after the other: (n_outputs,)."""
+        first, taken = np.zeros(self.n_parts, dtype=int), np.zeros(self.n_tasks, dtype=int)
+        classes = []  # of each column: which output of its part it is
+        for group in self.groups:
+            for part in range(group.parts.start, group.parts.stop):
+                first[part] = taken[self.owners[part]]
+                taken[self.owners[part]] += group.loss.width
+            classes.append(np.repeat(np.arange(group.loss.width), group.loss.n_parts))
+        return first[self.column_parts] + np.concatenate(classes)
+
+    @cached_property
+    def column_owners(self) -> np.ndarray:
+        """The place of the task that each raw column belongs to: (n_outputs,)."""
+        return self.owners[self.column_parts]
+
+    @cached_property
+    def task_widths(self) -> np.ndarray:
+        """The number of raw columns of each task: (n_tasks,)."""
+        return np.bincount(self.column_owners)
+
 
 def average_members(groups: Sequence[LossGroup], raw: Tensor) -> Tensor:
-    """Return the raw outputs that say what members say on average: (member, ..., n_outputs) -> (..., n_outputs)."""
+    """Return raw outputs that decode to the mean of the members': (member, ..., n_outputs) -> (..., n_outputs)."""
     if len(raw) == 1:
         return raw[0]
     parts = [group.loss.average(group.view(raw)).flatten(-2) for group in groups]
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
+def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
+    """Return the layout of tasks, each given by the losses of its parts.
+
+    Losses of one class and one `Loss.group_key` are joined to one. Inside the network a task is placed by the first of
+    its parts.
+
+    Examples
+    --------
+    A task of one number; one of a number and two yes-or-no answers; one of three classes.
+
+    >>> layout = make_layout([[SquaredError(1)], [SquaredError(1), Logistic(2)], [Softmax([3])]])
+    >>> [group.loss for group in layout.groups]
+    [Logistic(2), Softmax([3]), SquaredError(2)]
+    >>> layout.order.tolist(), layout.owners.tolist()
+    ([1, 2, 0], [0, 0, 1, 2, 0])
+    """
+    of_group: dict[tuple[type[Loss], tuple[int, ...]], list[tuple[Loss, int, int]]] = {}
+    n_parts = 0
+    for task, losses in enumerate(tasks):
+        for loss in losses:
+            of_group.setdefault((type(loss), loss.group_key()), []).append((loss, task, n_parts))
+            n_parts += loss.n_parts
+    groups, column = [], 0
+    owners: list[int] = []
+    numbers: list[int] = []
+    for cls, key in sorted(of_group, key=lambda group: (group[0].__name__, group[1])):
+        members, start = of_group[cls, key], len(owners)
+        joined = cls.join([loss for loss, _, _ in members])
+        for loss, task, first in members:
+            owners += [task] * loss.n_parts
+            numbers += range(first, first + loss.n_parts)
+        stop = column + joined.width * joined.n_parts
+        groups.append(LossGroup(joined, slice(start, len(owners)), slice(column, stop)))
+        column = stop
+    order = np.array(list(dict.fromkeys(owners)))
+    return TaskLayout(tuple(groups), order, np.array(numbers), order.argsort()[owners])
+
+
 def regression_layout(n_tasks: int) -> TaskLayout:
     """Return the layout of `n_tasks` regression tasks."""
-    return _stack([(SquaredError(n_tasks), np.arange(n_tasks))])
+    return make_layout([[SquaredError(1)]] * n_tasks)
 
 
 def classification_layout(n_classes: Sequence[int]) -> TaskLayout:
-    """Return the layout of tasks with these class counts.
-
-    Two-class tasks stand together. The others are gathered by the power of two that holds their count, so that
-    padding never more than doubles the columns and the number of groups grows with the logarithm of the largest count.
-    """
-    counts = np.asarray(n_classes)
-    members: list[tuple[Loss, np.ndarray]] = []
-    binary = np.flatnonzero(counts == 2)
-    if len(binary):
-        members.append((Logistic(len(binary)), binary))
-    bucket = np.where(counts == 2, -1, np.ceil(np.log2(np.maximum(counts, 1))).astype(int))
-    for size in np.unique(bucket[bucket >= 0]):
-        tasks = np.flatnonzero(bucket == size)
-        members.append((Softmax(counts[tasks].tolist()), tasks))
-    return _stack(members)
-
-
-def _stack(members: list[tuple[Loss, np.ndarray]]) -> TaskLayout:
-    groups, task, column = [], 0, 0
-    for loss, tasks in members:
-        groups.append(
-            LossGroup(loss, slice(task, task + len(tasks)), slice(column, column + loss.width * loss.n_tasks))
-        )
-        task, column = groups[-1].tasks.stop, groups[-1].columns.stop
-    return TaskLayout(tuple(groups), np.concatenate([tasks for _, tasks in members]))
+    """Return the layout of tasks with these class counts: one logit for two classes, a softmax for other counts."""
+    return make_layout([[Logistic(1) if count == 2 else Softmax([count])] for count in n_classes])

@@ -25,11 +25,12 @@ class TensorData(Dataset):
     ----------
     X : Rows of shape (n_samples, n_features)
         Features; never copied as a whole.
-    y : Tensor of shape (n_samples, task)
-        Encoded targets in the network's task order; 0 where missing.
-    coefficient : Tensor of shape (n_samples, task) or ()
+    y : Tensor of shape (n_samples, part)
+        Encoded targets in the network's order of parts; 0 where missing. Most tasks have one part.
+    coefficient : Tensor of shape (n_samples, part) or ()
         What multiplies the loss of each label, 0 where it is missing; one number where it is the same for all. Those of
-        a task sum to the number of steps over an epoch, see `skmtl._objective`.
+        a task of one part sum to the number of steps over an epoch, see `skmtl._objective`; those of a task of several
+        do so over the rows where it has a label, each row counted once: a mean over rows, not over parts.
     index : int64 Tensor of shape (n,) or (member, n), or None
         The rows of an epoch, or each member's own; None for all.
     labelled : bool Tensor of shape (task,) or (member, task), or None
@@ -62,7 +63,12 @@ class TensorData(Dataset):
 
 
 def make_tables(
-    X: Rows, y: Tensor, weight: np.ndarray | None, parts: Sequence[np.ndarray | None], batch_size: int
+    X: Rows,
+    y: Tensor,
+    weight: np.ndarray | None,
+    parts: Sequence[np.ndarray | None],
+    batch_size: int,
+    owners: np.ndarray | None = None,
 ) -> list[TensorData]:
     """Return the table to learn from and, where there is a second part, the one to validate on.
 
@@ -70,20 +76,22 @@ def make_tables(
     ----------
     X : Rows of shape (n_samples, n_features)
         All rows.
-    y : Tensor of shape (n_samples, task)
+    y : Tensor of shape (n_samples, part)
         Their encoded targets.
-    weight : array of shape (n_samples, task) or None
+    weight : array of shape (n_samples, part) or None
         Weight of each label, 0 where missing; None where all are observed and weigh 1.
     parts : sequence of int arrays, or of None for all rows
         The rows of each part.
     batch_size : int
         Rows of a training batch.
+    owners : int array of shape (part,) or None
+        The task that owns each part, `TaskLayout.owners`; None where every task has one part.
     """
     sizes = (batch_size, len(X))  # rows of a step: validation is one
     if weight is None:
         return [_even_table(X, y, rows, size) for rows, size in zip(parts, sizes, strict=False)]
     coefficients = y.new_zeros(weight.shape)
-    return [_table(X, y, weight, coefficients, rows, size) for rows, size in zip(parts, sizes, strict=False)]
+    return [_table(X, y, weight, coefficients, rows, size, owners) for rows, size in zip(parts, sizes, strict=False)]
 
 
 def _even_table(X: Rows, y: Tensor, rows: np.ndarray | None, size: int) -> TensorData:
@@ -93,10 +101,18 @@ def _even_table(X: Rows, y: Tensor, rows: np.ndarray | None, size: int) -> Tenso
 
 
 def _table(
-    X: Rows, y: Tensor, weight: np.ndarray, coefficients: Tensor, rows: np.ndarray | None, size: int
+    X: Rows,
+    y: Tensor,
+    weight: np.ndarray,
+    coefficients: Tensor,
+    rows: np.ndarray | None,
+    size: int,
+    owners: np.ndarray | None,
 ) -> TensorData:
     """Return a table of weighted labels; what those of its rows count is written to `coefficients`."""
-    shares = label_shares(weight if rows is None else weight[rows])
+    weight = weight if rows is None else weight[rows]
+    of_task = weight if owners is None else weights_by_task(weight, owners)
+    shares = label_shares(of_task)
     labelled = (shares > 0).any(axis=0)
     times = visits(shares, size)
     drawn = rows
@@ -104,9 +120,31 @@ def _table(
         drawn = np.repeat(np.arange(len(X)) if rows is None else rows, times)
         shares /= times[:, None]
     shares *= -(-(len(X) if drawn is None else len(drawn)) // size)
+    if owners is not None:
+        shares = shares_by_part(shares, weight, of_task, owners)
     coefficients[slice(None) if rows is None else _index(rows, y.device)] = torch.as_tensor(shares).to(coefficients)
     known = None if labelled.all() else torch.as_tensor(labelled, device=y.device)
     return TensorData(X, y, coefficients, _index(drawn, y.device), known)
+
+
+def weights_by_task(weight: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return what each row weighs in each task, the largest weight of its parts: (n, part) -> (n, task).
+
+    0 only where all parts are missing. So the rows of a task count by whether they are labelled at all, and not by how
+    many of their parts are: the likelihood of a survival time is a mean over subjects, not over intervals.
+    """
+    by_task = np.argsort(owners, kind="stable")
+    starts = np.searchsorted(owners[by_task], np.arange(owners.max() + 1))
+    return np.maximum.reduceat(weight[:, by_task], starts, axis=1)
+
+
+def shares_by_part(shares: np.ndarray, weight: np.ndarray, of_task: np.ndarray, owners: np.ndarray) -> np.ndarray:
+    """Return what each label counts, the share of its row in its task, 0 where the part is missing: (n, part).
+
+    Where parts of one row weigh differently, each counts in proportion to its weight, the heaviest for the whole share.
+    """
+    heaviest = of_task[:, owners]
+    return shares[:, owners] * np.divide(weight, heaviest, out=np.zeros_like(weight), where=heaviest > 0)
 
 
 def _index(rows: np.ndarray | None, device: torch.device) -> Tensor | None:
@@ -139,7 +177,7 @@ def join_tables(parts: Sequence[TensorData], owners: Sequence[int]) -> TensorDat
     index = [torch.arange(len(part), device=device) if part.index is None else part.index for part in parts]
     labelled = None
     if any(part.labelled is not None for part in parts):
-        every = torch.ones(first.y.shape[1], dtype=torch.bool, device=device)
+        every = torch.ones_like(next(part.labelled for part in parts if part.labelled is not None))
         labelled = torch.stack([every if part.labelled is None else part.labelled for part in parts])[list(owners)]
     return TensorData(
         X=first.X.joined([part.X for part in parts[1:]]),

@@ -110,7 +110,7 @@ class MultiTaskNet(NeuralNet):
         """Build network and losses on their device, and lay the parameters out flat."""
         options = {name: value for name, value in vars(self).items() if name.startswith("module__")}
         network = self.module(**{name.removeprefix("module__"): value for name, value in options.items()})
-        objective = self.criterion(self.criterion__groups)
+        objective = self.criterion(self.criterion__layout)
         self.engine_ = Engine(self.module__plan, network, objective, self.members, self.weighting)
         return self
 
@@ -318,6 +318,7 @@ class MultiTaskNet(NeuralNet):
             losses = losses + (pointwise * batch.coefficient).sum(-2)
             if hooks:
                 hooks.end(self, shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
+        losses = self.criterion_.by_task(losses)
         self.valid_loss_ = engine.totals(losses)
         self._record_validation(losses.cpu().numpy(), self.valid_loss_.cpu().numpy(), batches)
 

@@ -111,7 +111,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         Objective,
         module__plan=run.plan,
         module__seeds=members.seeds,
-        criterion__groups=run.plan.layout.groups,
+        criterion__layout=run.plan.layout,
         members=members,
         weighting=run.weighting.start(len(members), run.plan.layout.n_tasks),
         schedule=SCHEDULES[run.lr_schedule],

@@ -17,8 +17,8 @@ def test_every_task_has_one_place_and_room_for_its_classes(counts):
     for group in layout.groups:
         assert group.columns.start == column
         column = group.columns.stop
-        assert column - group.columns.start == group.loss.width * group.loss.n_tasks
-        for place in range(group.tasks.start, group.tasks.stop):
+        assert column - group.columns.start == group.loss.width * group.loss.n_parts
+        for place in range(group.parts.start, group.parts.stop):
             count = counts[layout.order[place]]
             assert isinstance(group.loss, Logistic) == (count == 2)
             assert count <= group.loss.width < 2 * count or count == 2
@@ -29,8 +29,8 @@ def test_each_kind_knows_the_counts_of_its_tasks():
     layout = classification_layout((3, 2, 5, 4, 2))
     found = {}
     for group in layout.groups:
-        counts = group.loss.n_classes if isinstance(group.loss, Softmax) else [2] * group.loss.n_tasks
-        found.update(zip(layout.order[group.tasks].tolist(), counts, strict=True))
+        counts = group.loss.n_classes if isinstance(group.loss, Softmax) else [2] * group.loss.n_parts
+        found.update(zip(layout.order[group.parts].tolist(), counts, strict=True))
     assert found == {0: 3, 1: 2, 2: 5, 3: 4, 4: 2}
 
 
