@@ -2,10 +2,14 @@
 
 import os
 import re
+import sys
 import warnings
+from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+sys.path.insert(0, str(Path(__file__).parent))  # for _families
 
 import skmtl
 
@@ -18,6 +22,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "_families",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
 ]

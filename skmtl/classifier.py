@@ -22,8 +22,9 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    sharing : {"hard", "soft", "attention", "independent"} or Sharing, default="hard"
-        How the tasks share parameters; a string stands for the strategy with its defaults. See `skmtl.sharing`.
+    sharing : str or Sharing, default="hard"
+        How the tasks share parameters: a name in `skmtl.sharing.STRATEGIES`, which stands for the strategy with its
+        defaults, or a strategy with options of your choice, such as ``AttentionSharing(n_heads=2)``.
     sharing_lambda : float, default=0.1
         λ >= 0, multiplies the strategy's penalty: the distance between towers (soft) or between queries (attention).
         At 0 soft sharing equals ``"independent"``, for large values its towers become one. Hard sharing and
@@ -39,8 +40,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     n_members : int, default=1
         Networks of an ensemble, trained side by side from seeds of their own; the estimator predicts the mean of their
         probabilities.
-    weighting : {"equal", "uncertainty"} or Weighting, default="equal"
-        How task losses become one update. See `skmtl.weighting`.
+    weighting : str or Weighting, default="equal"
+        How task losses become one update: a name in `skmtl.weighting.WEIGHTINGS`, or a weighting with options.
     task_weights : array-like of shape (n_tasks,) or dict, default=None
         Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
         weighs 1. None: all weigh 1.

@@ -1,38 +1,21 @@
-"""The public surface, in one place: what docs/api lists, what is documented, and what keeps its name."""
+"""The public surface, taken from each package's ``__all__``: what docs/api lists, is documented and keeps its name."""
 
 import inspect
 from collections.abc import Iterator
 from importlib import import_module
 
-PUBLIC = {
-    "skmtl": ["MultiTaskClassifier", "MultiTaskRegressor"],
-    "skmtl.datasets": ["load_census", "load_energy", "make_related_classification", "make_related_regression"],
-    "skmtl.losses": ["Logistic", "Loss", "Softmax", "SquaredError"],
-    "skmtl.metrics": ["UndefinedTaskWarning", "make_task_scorer", "task_scores"],
-    "skmtl.model_selection": [
-        "HalvingStackedSearchCV",
-        "MultiTaskKFold",
-        "StackedGridSearchCV",
-        "StackedRandomizedSearchCV",
-        "cross_val_predict",
-        "sharing_path",
-        "transfer_gain",
-    ],
-    "skmtl.sharing": [
-        "AttentionSharing",
-        "DenseStack",
-        "HardSharing",
-        "IndependentSharing",
-        "Sharing",
-        "SharingModule",
-        "SoftSharing",
-        "StackedModule",
-        "TrunkShape",
-    ],
-    "skmtl.weighting": ["EqualWeighting", "UncertaintyWeighting", "Weighting", "WeightingState"],
-}
+PACKAGES = ["skmtl", "skmtl.datasets", "skmtl.metrics", "skmtl.model_selection", "skmtl.sharing", "skmtl.weighting"]
 
-NAMES = [f"{module}.{name}" for module, names in PUBLIC.items() for name in names]
+DETAILS = ["skmtl.losses", "skmtl.tasks", "skmtl.training"]
+"""Packages that users do not import from."""
+
+PUBLIC = {package: sorted(import_module(package).__all__) for package in PACKAGES}
+NAMES = [
+    f"{package}.{name}"
+    for package, names in PUBLIC.items()
+    for name in names
+    if callable(getattr(import_module(package), name))  # tables of families are described with them
+]
 
 
 def resolve(qualified_name: str):

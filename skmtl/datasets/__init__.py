@@ -1,7 +1,10 @@
 """Small real data with clear licences, and generators of tasks whose relation is known."""
 
-from ._census import load_census
-from ._energy import load_energy
-from ._related import make_related_classification, make_related_regression
+from skmtl._families import publish
+from skmtl.datasets._census import load_census
+from skmtl.datasets._energy import load_energy
+from skmtl.datasets._related import make_related_classification, make_related_regression
 
 __all__ = ["load_census", "load_energy", "make_related_classification", "make_related_regression"]
+
+publish(__name__)

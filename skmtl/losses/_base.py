@@ -23,12 +23,15 @@ class Loss(ABC):
 
     Attributes
     ----------
+    name : str
+        Of a loss of the package.
     width : int, default=1
         Raw network outputs per part.
     needs_autograd : bool, default=True
         Whether `weighted_losses` goes through autograd, as it does here.
     """
 
+    name: str
     width = 1
     needs_autograd = True
 

@@ -20,6 +20,7 @@ class Logistic(Loss):
         Number of parts side by side.
     """
 
+    name = "logistic"
     needs_autograd = False
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:

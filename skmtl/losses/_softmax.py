@@ -25,6 +25,7 @@ class Softmax(Loss):
         Number of classes of each part.
     """
 
+    name = "softmax"
     needs_autograd = False
 
     def __init__(self, n_classes: Sequence[int]) -> None:

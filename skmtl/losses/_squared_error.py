@@ -22,6 +22,7 @@ class SquaredError(Loss):
         Number of parts side by side.
     """
 
+    name = "squared_error"
     needs_autograd = False
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:

@@ -1,7 +1,11 @@
 """Scores per task that skip missing labels."""
 
-from skmtl.metrics._named import METRICS
-from skmtl.metrics._scorer import TaskScorer, UndefinedTaskWarning, make_task_scorer
+from skmtl._families import publish
+from skmtl.metrics._named import METRICS as METRICS
+from skmtl.metrics._scorer import TaskScorer as TaskScorer
+from skmtl.metrics._scorer import UndefinedTaskWarning, make_task_scorer
 from skmtl.metrics._task_scores import task_scores
 
-__all__ = ["METRICS", "TaskScorer", "UndefinedTaskWarning", "make_task_scorer", "task_scores"]
+__all__ = ["UndefinedTaskWarning", "make_task_scorer", "task_scores"]
+
+publish(__name__)

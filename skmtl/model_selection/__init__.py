@@ -1,5 +1,6 @@
 """Splitters, searches and comparisons that know several tasks and missing labels."""
 
+from skmtl._families import publish
 from skmtl.model_selection._halving import HalvingStackedSearchCV
 from skmtl.model_selection._path import sharing_path
 from skmtl.model_selection._predict import cross_val_predict
@@ -16,3 +17,5 @@ __all__ = [
     "sharing_path",
     "transfer_gain",
 ]
+
+publish(__name__)

@@ -48,6 +48,8 @@ class AttentionSharing(Sharing):
     8
     """
 
+    name = "attention"
+
     def __init__(self, n_heads: int = 4, n_tokens: int = 8) -> None:
         self.n_heads = n_heads
         self.n_tokens = n_tokens

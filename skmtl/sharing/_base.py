@@ -124,7 +124,15 @@ class SharingModule(nn.Module, ABC):
 
 
 class Sharing(BaseEstimator, ABC):  # type: ignore[misc]
-    """How tasks share parameters. Subclass it, store the options in `__init__`, and build a `SharingModule`."""
+    """How tasks share parameters. Subclass it, store the options in `__init__`, and build a `SharingModule`.
+
+    Attributes
+    ----------
+    name : str
+        What estimators take for the strategy with its defaults. Only strategies of the package have one.
+    """
+
+    name: str
 
     @abstractmethod
     def build(self, shape: TrunkShape) -> SharingModule:

@@ -23,6 +23,8 @@ class HardSharing(Sharing):
     MultiTaskRegressor(sharing=HardSharing())
     """
 
+    name = "hard"
+
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return a trunk of shape ``(member,)``."""
         return DenseTrunk(shape, per_task=False)

@@ -19,6 +19,8 @@ class IndependentSharing(Sharing):
     MultiTaskRegressor(sharing='independent')
     """
 
+    name = "independent"
+
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return towers of shape ``(member, task)``."""
         return DenseTrunk(shape, per_task=True)

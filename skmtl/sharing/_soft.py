@@ -41,6 +41,8 @@ class SoftSharing(Sharing):
     MultiTaskRegressor(sharing=SoftSharing(tie_heads=True), sharing_lambda=0.5)
     """
 
+    name = "soft"
+
     def __init__(self, tie_heads: bool = False) -> None:
         self.tie_heads = tie_heads
 

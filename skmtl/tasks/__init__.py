@@ -7,6 +7,7 @@
 ===========================  ===========================================================
 """
 
+from skmtl._families import publish
 from skmtl.tasks._codec import ClassCodec, sorted_classes
 from skmtl.tasks._layout import (
     LossGroup,
@@ -29,3 +30,5 @@ __all__ = [
     "regression_layout",
     "sorted_classes",
 ]
+
+publish(__name__)

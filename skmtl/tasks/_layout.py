@@ -122,6 +122,7 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
     --------
     A task of one number; one of a number and two yes-or-no answers; one of three classes.
 
+    >>> from skmtl.losses import Logistic, Softmax, SquaredError
     >>> layout = make_layout([[SquaredError(1)], [SquaredError(1), Logistic(2)], [Softmax([3])]])
     >>> [group.loss for group in layout.groups]
     [Logistic(2), Softmax([3]), SquaredError(2)]

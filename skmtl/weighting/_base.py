@@ -37,7 +37,19 @@ class WeightingState(ABC):
 
 
 class Weighting(BaseEstimator, ABC):  # type: ignore[misc]
-    """How task losses become one update. Subclass it, store the options in `__init__` and `start` a state."""
+    """How task losses become one update. Subclass it, store the options in `__init__` and `start` a state.
+
+    Attributes
+    ----------
+    name : str
+        What estimators take for the weighting with its defaults. Only weightings of the package have one.
+    couples_tasks : bool, default=False
+        Whether the weight of a task depends on the losses of other tasks too. Where it does not, independent towers
+        learn what each task would learn alone.
+    """
+
+    name: str
+    couples_tasks = False
 
     @abstractmethod
     def start(self, n_members: int, n_tasks: int) -> WeightingState:

@@ -24,6 +24,8 @@ class EqualWeighting(Weighting):
     MultiTaskRegressor(task_weights=[1.0, 0.5])
     """
 
+    name = "equal"
+
     def start(self, n_members: int, n_tasks: int) -> WeightingState:
         """Return a state that never changes."""
         return _Equal()

@@ -43,6 +43,8 @@ class UncertaintyWeighting(Weighting):
     0.1
     """
 
+    name = "uncertainty"
+
     def __init__(self, lr: float = 0.01) -> None:
         self.lr = lr
 
