@@ -21,10 +21,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
+# fmt: off
+@contextmanager
+def _locked() -> Iterator[None]:
+    with _locks[0]: yield  # noqa: E701  on one line: neither signal nor trace function comes between body and release
+# fmt: on
+
+
 @contextmanager
 def own_generator(device: torch.device | None = None) -> Iterator[None]:
     """Run a block that may seed and draw from the global generators of the CPU and of this device."""
-    with _locks[0]:  # released in C, which Ctrl-C cannot prevent
+    with _locked():
         if device is not None and device.type == "cuda":
             with torch.random.fork_rng(devices=[device]):
                 yield

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from skmtl._network import NetworkPlan
 from skmtl._objective import Objective
+from skmtl._rows import rows_of
 from skmtl.losses import Logistic, Softmax, SquaredError
 from skmtl.sharing import STRATEGIES
 from skmtl.tasks import make_layout
@@ -169,18 +170,18 @@ def test_a_label_counts_for_the_share_of_its_row_in_its_task():
     """Task 0 owns two parts: three of four rows have a label of it, whichever it is."""
     weight = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 2.0]])
     X, y = torch.zeros(4, 2, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)
-    (table,) = make_tables(X, y, weight, [None], 4, owners=np.array([0, 0, 1]))
+    (table,) = make_tables(rows_of(X), y, weight, [None], 4, owners=np.array([0, 0, 1]))
     expected = [[1 / 4, 1 / 4, 1 / 4], [1 / 4, 0, 0], [0, 2 / 4, 1 / 4], [0, 0, 2 / 4]]
     np.testing.assert_allclose(table.coefficient.numpy(), expected)
-    (some,) = make_tables(X, y, weight, [np.array([1, 2])], 1, owners=np.array([0, 0, 1]))
-    assert some.rows.tolist() == [1, 2, 2]  # three steps; the heavier row is drawn twice, for half its share each time
+    (some,) = make_tables(rows_of(X), y, weight, [np.array([1, 2])], 1, owners=np.array([0, 0, 1]))
+    assert some.index.tolist() == [1, 2, 2]  # three steps; the heavier row is drawn twice, for half its share each time
     np.testing.assert_allclose(some.coefficient[1:3].numpy(), [[3 / 3, 0, 0], [0, 3 * 2 / 3 / 2, 3 / 2]])
 
 
 def test_a_task_without_a_label_in_the_table_is_named_once():
     weight = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     X, y = torch.zeros(2, 2), torch.zeros(2, 4)
-    (table,) = make_tables(X, y, weight, [None], 2, owners=np.array([0, 0, 1, 1]))
+    (table,) = make_tables(rows_of(X), y, weight, [None], 2, owners=np.array([0, 0, 1, 1]))
     assert table.labelled.tolist() == [True, False]
 
 
@@ -188,8 +189,8 @@ def test_labels_of_interleaved_owners_count_as_those_in_order():
     rng = np.random.default_rng(0)
     weight, owners = rng.random((6, 4)) * (rng.random((6, 4)) > 0.3), np.array([1, 0, 1, 0])
     X, y, by_task = torch.zeros(6, 2), torch.zeros(6, 4), np.argsort(owners, kind="stable")
-    (mixed,) = make_tables(X, y, weight, [None], 6, owners=owners)
-    (sorted_,) = make_tables(X, y, weight[:, by_task], [None], 6, owners=owners[by_task])
+    (mixed,) = make_tables(rows_of(X), y, weight, [None], 6, owners=owners)
+    (sorted_,) = make_tables(rows_of(X), y, weight[:, by_task], [None], 6, owners=owners[by_task])
     assert torch.equal(mixed.coefficient[:, by_task], sorted_.coefficient)
 
 
@@ -204,7 +205,7 @@ def fit(sharing, tasks, target, weight, earlier=None, weighting=None, **params):
     lr = params.pop("lr", 0.01)
     members = Members((0,), own + 0.1, own + lr, own, own, params.pop("task_weights", None))
     run = TrainingRun(
-        plan=plan, dtype=torch.float64, device=torch.device("cpu"), members=members,
+        plan=plan, device=torch.device("cpu"), members=members,
         task_names=[str(t) for t in layout.order], weighting=weighting or EqualWeighting(), optimizer="adam",
         batch_size=params.pop("batch_size", 8), max_epochs=params.pop("max_epochs", 3), lr_schedule="constant",
         patience=None, tol=0.0, earlier=earlier,
@@ -212,7 +213,7 @@ def fit(sharing, tasks, target, weight, earlier=None, weighting=None, **params):
     X = rows(len(target))
     y = torch.from_numpy(np.where(weight > 0, target, 0.0)[:, layout.part_order])
     parts = [None, np.arange(0, len(X), 3)]
-    data, valid = make_tables(X, y, weight[:, layout.part_order], parts, run.batch_size, owners=layout.owners)
+    data, valid = make_tables(rows_of(X), y, weight[:, layout.part_order], parts, run.batch_size, owners=layout.owners)
     return train(run, data, valid), data
 
 
@@ -229,11 +230,11 @@ def test_the_history_has_one_column_per_task(sharing, tasks, head):
     layout = make_layout(tasks)
     coefficient = torch.empty_like(data.coefficient)
     coefficient[:, layout.part_order] = data.coefficient  # in the user's order
-    raw = net.module_(data.X)
+    raw = net.module_(data.X.whole())
     expected = losses_by_hand(tasks, layout, raw, torch.from_numpy(target), coefficient)
-    np.testing.assert_allclose(net.train_losses_[0], expected.detach().numpy(), rtol=1e-10)
-    assert net.valid_losses_[0].shape == (1, len(tasks))
-    assert np.isfinite(net.valid_losses_[-1]).all()
+    np.testing.assert_allclose(net.record_.train[0].by_task, expected.detach().numpy(), rtol=1e-10)
+    assert net.record_.valid[0].by_task.shape == (1, len(tasks))
+    assert np.isfinite(net.record_.valid[-1].by_task).all()
 
 
 @every_strategy
@@ -241,7 +242,7 @@ def test_the_history_has_one_column_per_task(sharing, tasks, head):
 def test_training_lowers_every_loss(sharing, tasks):
     target, weight = draw_targets(tasks)
     net, _ = fit(sharing, tasks, target, weight, max_epochs=60)
-    first, last = net.train_losses_[0][0], net.train_losses_[-1][0]
+    first, last = net.record_.train[0].by_task[0], net.record_.train[-1].by_task[0]
     assert (last < first)[first > 0].all()
 
 
@@ -253,9 +254,9 @@ def test_a_gradient_of_mixed_parts_is_that_of_finite_differences(sharing):
     objective, network = Objective(make_layout(tasks)), net.module_.eval()
 
     def total():
-        return float(objective(network(data.X), data.y, data.coefficient).sum())
+        return float(objective(network(data.X.whole()), data.y, data.coefficient).sum())
 
-    way = network.bind(data.X)
+    way = network.bind(data.X.whole(), len(data))
     with torch.no_grad():
         for operation in way.forward:
             operation()
@@ -304,7 +305,7 @@ def test_permuting_tasks_of_several_parts_permutes_what_is_learned(sharing):
         expected = before[:, columns_of(here, old)]
         torch.testing.assert_close(after[:, columns_of(there, part)], expected, rtol=1e-8, atol=1e-10)
     np.testing.assert_allclose(
-        two.train_losses_[-1][0][there.places], one.train_losses_[-1][0][here.places][order], rtol=1e-9
+        two.record_.train[-1].by_task[0][there.places], one.record_.train[-1].by_task[0][here.places][order], rtol=1e-9
     )
 
 
