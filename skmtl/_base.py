@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._division import divide
-from skmtl._network import in_chunks, members_of
-from skmtl._parameters import CONSTRAINTS, check_parameters, input_dtypes, network_plan, training_run
-from skmtl._table import TargetTable, check_distinct, name_tasks
-from skmtl._validation import check_features, check_label_weights, check_targets
+from skmtl._network import in_chunks
+from skmtl._outcome import adopt
+from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
+from skmtl._reading import ANEW, Reading, Start, read
+from skmtl._table import TargetTable
+from skmtl._validation import check_features
 from skmtl.metrics import task_scores
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import TensorData, TrainingRun, train
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a fit begins with.
-
-    Attributes
-    ----------
-    earlier : MultiTaskNet, MultiTaskNetwork or None
-        Whose weights, and optimiser's state where there is one, it continues from; None begins anew.
-    adds_rows : bool
-        Whether its rows come in addition to those of earlier fits.
-    classes : object
-        Classes given beside the labels, to `partial_fit`; None takes those of the labels.
-    """
-
-    earlier: object = None
-    adds_rows: bool = False
-    classes: object = None
-
-    @property
-    def is_anew(self) -> bool:
-        """Whether names, classes and architecture are yet to be learned."""
-        return self.earlier is None
+from skmtl.training import TrainingRun, train
 
 
 def _attends(estimator) -> bool:
@@ -133,39 +106,16 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         data, valid = self._read(X, y, sample_weight, X_val, y_val, start)
         change = self._change_of(units) if start.adds_rows and units is not None else None
         net = train(self._training_run([self], start.earlier, max_epochs, change), data, valid)
-        self._keep(net, start)
+        adopt(self, net, anew=start.is_anew)
 
     def _check_parameters(self) -> None:
         check_parameters(self)
 
-    def _read(
-        self, X, y, sample_weight=None, X_val=None, y_val=None, start: Start = Start()
-    ) -> tuple[TensorData, TensorData | None]:
+    def _read(self, X, y, sample_weight=None, X_val=None, y_val=None, start: Start = ANEW) -> Reading:
         """Check all data the user gave, learn names, targets and architecture; return training and held-out rows."""
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
-        known, may_lack = None if start.is_anew else self.task_names_, not start.is_anew or start.classes is not None
-        X = check_features(self, X, input_dtypes(self) if start.is_anew else self._numpy_dtype, start.is_anew)
-        table = check_targets(y, X, "y", known, may_lack)
-        self.task_names_ = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
-        weight = check_label_weights(sample_weight, table, self.task_names_, may_lack)
-        if start.is_anew:
-            self._numpy_dtype, self.n_tasks_, self._target_ndim = X.dtype, table.n_columns, table.ndim
-        weight = self._learn_targets(table, weight, start)
-        self._plan = self._learn_plan(start)
-        return divide(self, X, table, weight, X_val, y_val)
-
-    def _learn_plan(self, start: Start):
-        """Return what the network is built from; refuse another architecture than that of the earlier one."""
-        if start.is_anew:
-            return network_plan(self, self._layout())
-        was, plan = self._plan.architecture(), network_plan(self, self._plan.layout)
-        if plan.architecture() != was:
-            raise ValueError(
-                f"Going on from an earlier fit needs the same architecture. It was {was}, now it is "
-                f"{plan.architecture()}. Fit anew with warm_start=False."
-            )
-        return plan
+        return read(self, X, y, sample_weight, X_val, y_val, start)
 
     def _training_run(self, estimators, earlier, max_epochs: int, change_of_units=None) -> TrainingRun:
         """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
@@ -175,60 +125,6 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""
         net, network = self.__dict__.get("net_"), self.__dict__.get("network_")
         return net if net is not None and net.module_ is network else network
-
-    # ---- the outcome of a fit -----------------------------------------------------------------------------------
-
-    def _keep(self, net, start: Start) -> None:
-        """Adopt the trained net and its history."""
-        before, ids = ([], range(int(self.n_members))) if start.is_anew else (self.history_, self._member_ids)
-        self.net_ = net
-        finite = self._keep_finite(net, range(len(ids)), ids, before)
-        self.network_ = (net.module_ if len(finite) == len(ids) else self._copy_of(net, finite)).eval()
-        if net.interrupted_:
-            warnings.warn(
-                f"Training was interrupted after {self.n_iter_} full epochs of {net.max_epochs}. "
-                f"The estimator keeps what it has learned so far.",
-                stacklevel=4,
-            )
-
-    def _keep_members(self, net, members: range, first) -> None:
-        """Adopt this estimator's members from a stack; `first` is the estimator that read the data."""
-        parameters = self.get_params(deep=False)
-        vars(self).update({k: v for k, v in vars(first).items() if k not in parameters})
-        self._plan = replace(first._plan, dropout=float(self.dropout))
-        finite = self._keep_finite(net, members, range(len(members)), [])
-        self.network_ = self._copy_of(net, finite).eval()
-
-    def _copy_of(self, net, members: Sequence[int]):
-        """Return a network of these members of a stack, of which some may have left."""
-        place = {m: k for k, m in enumerate(net.active.tolist())}
-        return members_of(net.module_, [place[m] for m in members], self._plan)
-
-    def _keep_finite(self, net, members: range, ids: Sequence[int], before: list[dict]) -> list[int]:
-        """Adopt the history of those of these members that have not diverged, `ids` in the ensemble; return them."""
-        record = net.record_
-        finite = [m for m in members if m not in record.diverged]
-        self._member_ids = tuple(ids[m - members.start] for m in finite)
-        self.history_ = before + record.history(net.history, finite, self._plan.layout.places, len(before))
-        self.n_iter_ = len(self.history_)
-        if len(finite) < len(members):
-            reason = next(record.diverged[m] for m in members if m in record.diverged)
-            warnings.warn(
-                f"{len(members) - len(finite)} of {len(members)} members of the ensemble diverged and are left out; "
-                f"predictions average the other {len(finite)}. The first of them: {reason}",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        undefined = {m: record.undefined[m] for m in finite if m in record.undefined}
-        if undefined:
-            warnings.warn(
-                f"The validation loss is not finite from epoch {min(undefined.values())} on"
-                f"{'' if len(finite) == 1 else f', of {len(undefined)} of {len(finite)} members'}: look for extreme "
-                f"values in the validation rows, or try a smaller lr. Such epochs count as the worst.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
-        return finite
 
     # ---- predict ------------------------------------------------------------------------------------------------
 

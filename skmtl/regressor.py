@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 
-from skmtl._base import BaseMultiTask, Start
+from skmtl._base import BaseMultiTask
 from skmtl._network import in_chunks
+from skmtl._reading import Start
 from skmtl._table import TargetTable
 from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from skmtl._base import BaseMultiTask
+from skmtl._outcome import adopt_members
 from skmtl._validation import check_task_weights
 from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
 
@@ -236,7 +237,7 @@ class Stack:
         except DivergedError as error:
             self._reasons = error.reasons
         else:
-            self._reasons = self.net.diverged_
+            self._reasons = self.net.record_.diverged
             if self.net.interrupted_:
                 raise KeyboardInterrupt
         return {id(estimator): self._why_failed(k) for k, estimator in enumerate(self.estimators)}
@@ -259,7 +260,7 @@ class Stack:
         """Give the estimators their trained networks, except those that diverged."""
         for k, (estimator, reading) in enumerate(zip(self.estimators, self.readings, strict=True)):
             if self._why_failed(k) is None:
-                estimator._keep_members(self.net, self._members[k], reading.first)
+                adopt_members(estimator, self.net, self._members[k], reading.first)
 
     def keep(self, stay: Collection[BaseMultiTask]) -> None:
         """Go on with some of the estimators; the others are let go."""

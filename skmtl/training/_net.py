@@ -13,21 +13,25 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor
 
 from skmtl._rows import rows_of
 from skmtl.training._batches import Batch, Batches
 from skmtl.training._callbacks import StopTraining, raised_on_purpose
-from skmtl.training._data import TensorData, mark_missing
+from skmtl.training._data import TensorData
+from skmtl.training._divergence import (
+    may_have_diverged,
+    note_diverged_losses,
+    note_diverged_outputs,
+    note_undefined,
+)
 from skmtl.training._engine import Engine
+from skmtl.training._hooks import Hooks, as_callbacks_see
 from skmtl.training._optimizers import FlatOptimizer
-from skmtl.training._record import DivergedError, Losses, Record
+from skmtl.training._record import Losses, Record
 from skmtl.training._schedules import SCHEDULES
 
 VALIDATION_ROWS = 4096
-LARGE_WEIGHT, LARGE_LOSS = 1e3, 1e6  # predicting the mean costs a half: what goes beyond them may be about to diverge
-LARGE_OUTPUT = 1e30  # of standardised targets: beyond what networks within those bounds give
 
 
 class MultiTaskNet(NeuralNet):
@@ -146,11 +150,6 @@ class MultiTaskNet(NeuralNet):
         return self.engine_.optimizer
 
     @property
-    def diverged_(self) -> dict[int, str]:
-        """What happened to the members that diverged."""
-        return self.record_.diverged
-
-    @property
     def active(self) -> Tensor:
         """Numbers of the members that are being trained."""
         return self.engine_.roster.active
@@ -217,7 +216,8 @@ class MultiTaskNet(NeuralNet):
             self.interrupted_ = not (self._is_ending and raised_on_purpose(stop))
         self.notify("on_train_end", X=X, y=y)
         self.engine_.reunite()
-        self._check_outcome(X)
+        if may_have_diverged(self.engine_, self.record_, self.largest):
+            note_diverged_outputs(self.get_iterator(X), self.engine_, self.record_, self.largest)
         self._iterators = []
         self.engine_.release()
         return self
@@ -229,7 +229,7 @@ class MultiTaskNet(NeuralNet):
         train_batches = self.get_iterator(train, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid)
         self._iterators = [batches for batches in (train_batches, valid_batches) if batches is not None]
-        hooks = _Hooks.of(self.callbacks_)
+        hooks = Hooks.of(self.callbacks_)
         self._graded = bool(hooks) or self.engine_.needs_autograd
         for _ in range(self.max_epochs if epochs is None else epochs):
             self._begin_epoch(both)
@@ -269,7 +269,7 @@ class MultiTaskNet(NeuralNet):
             group["lr"] *= factor / self._pace
         self._pace = factor
 
-    def _train_epoch(self, batches: Batches, hooks: _Hooks) -> None:
+    def _train_epoch(self, batches: Batches, hooks: Hooks) -> None:
         engine = self.engine_
         engine.set_training(True)
         losses = engine.buffer.data.detach().new_empty(len(batches), len(engine.members), len(self.task_names))
@@ -281,12 +281,12 @@ class MultiTaskNet(NeuralNet):
                     engine.step(batch, loss)
         self._record_training(losses.cpu().numpy(), batches)
 
-    def _heard_step(self, batch: Batch, losses: Tensor, hooks: _Hooks) -> None:
+    def _heard_step(self, batch: Batch, losses: Tensor, hooks: Hooks) -> None:
         """Do `Engine.step` and call skorch's hooks around its parts.
 
         Where members have batches of their own, callbacks see all of their rows as one batch.
         """
-        engine, shown = self.engine_, _shown(batch)
+        engine, shown = self.engine_, as_callbacks_see(batch)
         self._row["batches"].append({"train_batch_size": len(batch)})
         hooks.begin(self, shown, training=True)
         raw = None
@@ -306,12 +306,12 @@ class MultiTaskNet(NeuralNet):
         hooks.end(self, shown, training=True, loss=loss, y_pred=y_pred)
 
     @torch.inference_mode()
-    def _valid_epoch(self, batches: Batches, hooks: _Hooks) -> None:
+    def _valid_epoch(self, batches: Batches, hooks: Hooks) -> None:
         """Record the loss over all validation labels, as one mean and not a mean of batch means."""
         engine, losses = self.engine_, 0.0
         engine.set_training(False)
         for batch in batches:
-            shown = _shown(batch) if hooks else None
+            shown = as_callbacks_see(batch) if hooks else None
             hooks.begin(self, shown, training=False)
             raw = self.module_(batch.x)
             pointwise = self.criterion_.pointwise(raw, batch.y)
@@ -341,7 +341,7 @@ class MultiTaskNet(NeuralNet):
         Their mean over the batches is the loss over all labels, see `skmtl._objective`. The loss of a batch is recorded
         as that of its rows, so that skorch's mean over rows is the same.
         """
-        self._check_finite(losses)
+        note_diverged_losses(losses, self.engine_, self.record_, self.task_names)
         engine, n, sizes = self.engine_, len(losses), np.array(batches.sizes)
         task_weights, penalty = engine.members.task_weights, engine.penalty()
         by_member = np.add.reduce(losses if task_weights is None else losses * task_weights.cpu().numpy(), -1)
@@ -356,7 +356,7 @@ class MultiTaskNet(NeuralNet):
     def _record_validation(self, losses: np.ndarray, totals: np.ndarray, batches: Batches) -> None:
         """Record the validation losses (member, task) of an epoch and what members minimise (member,)."""
         self._record("valid", losses, totals, batches.data)
-        self._note_undefined(totals)
+        note_undefined(totals, self._running(), self.engine_, self.record_)
         mean = float(self._mean(self.valid_loss_))
         self._row["batches"].append({"valid_loss": mean, "valid_batch_size": len(batches.data)})
         self._record_mean("valid_loss", mean, len(batches))
@@ -374,62 +374,6 @@ class MultiTaskNet(NeuralNet):
         lowest = self._lowest.get(name, math.inf)
         self._row |= {name: loss, f"{name}_best": bool(loss < lowest), f"{name[:5]}_batch_count": n_batches}
         self._lowest[name] = min(loss, lowest)
-
-    # ---- what is not finite -------------------------------------------------------------------------------------
-
-    def _check_finite(self, losses: np.ndarray) -> None:
-        """Raise once no member is left whose losses (batches, member, task) are finite; remember who fell out."""
-        finite = np.isfinite(losses)
-        if finite.all():
-            return
-        for k in np.flatnonzero(~finite.all((0, 2))).tolist():
-            m = int(self.active[k])
-            if m in self.record_.diverged or m in self.record_.stopped:
-                continue
-            step, task = np.argwhere(~finite[:, k])[0].tolist()
-            self.record_.diverged[m] = (
-                f"Task {self.task_names[task]!r}: the training loss is no longer finite in epoch "
-                f"{self._row['epoch']} (step {step + 1}). {self._remedy(k)}"
-            )
-        self._refuse_if_all_diverged()
-
-    def _check_outcome(self, data: TensorData) -> None:
-        """Find out, too, who diverged in the last update, after which no loss was computed; most are far from that."""
-        with torch.inference_mode():
-            train = self.record_.train
-            is_tame = self.engine_.largest_weight() <= LARGE_WEIGHT and not (
-                train and (train[-1].by_task > LARGE_LOSS).any()
-            )
-            if is_tame and self.largest > LARGE_OUTPUT:
-                return
-            largest = min(self.largest, torch.finfo(self.engine_.buffer.data.dtype).max)
-            finite = self.engine_.by_member(self.engine_.weights()).isfinite().all(1)
-            for batch in self.get_iterator(data):
-                finite &= (self.module_(batch.x).abs() <= largest).all(-1).all(-1)  # False for NaN
-        for k in (~finite).nonzero().flatten().tolist():
-            what = f"Predictions are no longer finite after the last update. {self._remedy(k)}"
-            self.record_.diverged.setdefault(int(self.active[k]), what)
-        self._refuse_if_all_diverged()
-
-    def _refuse_if_all_diverged(self) -> None:
-        diverged = self.record_.diverged
-        if diverged and not self.engine_.roster.has_waiting and all(m in diverged for m in self.active.tolist()):
-            raise DivergedError(diverged)
-
-    def _remedy(self, k: int) -> str:
-        """Return what may help the member at place k of the stack."""
-        return (
-            f"Try a smaller lr (now {float(self.engine_.members.lr[k]):g}), standardised features, or gradient "
-            f"clipping with callbacks=[skorch.callbacks.GradientNormClipping(1.0)]."
-        )
-
-    def _note_undefined(self, totals: np.ndarray) -> None:
-        """Remember when the validation loss (member,) of a running member was first not finite."""
-        if np.isfinite(totals).all():
-            return
-        for k in self._running():
-            if not np.isfinite(totals[k]):
-                self.record_.undefined.setdefault(int(self.active[k]), self._row["epoch"])
 
     # ---- prediction in encoded units, for scoring callbacks -----------------------------------------------------
 
@@ -452,43 +396,3 @@ class MultiTaskNet(NeuralNet):
 
     def __getstate__(self):
         return {**super().__getstate__(), "_iterators": []}
-
-
-class _Hooks:
-    """The batch hooks of those callbacks that define them."""
-
-    def __init__(self, batch_begin: list, grad_computed: list, batch_end: list) -> None:
-        self.batch_begin, self.grad_computed, self.batch_end = batch_begin, grad_computed, batch_end
-
-    @classmethod
-    def of(cls, callbacks: list[tuple[str, Callback]]) -> _Hooks:
-        def listening(name: str) -> list:
-            default = getattr(Callback, name)
-            return [
-                getattr(callback, name)
-                for _, callback in callbacks
-                if getattr(type(callback), name) is not default and not _idle(callback, name)
-            ]
-
-        return cls(*(listening(name) for name in ("on_batch_begin", "on_grad_computed", "on_batch_end")))
-
-    def __bool__(self) -> bool:
-        return bool(self.batch_begin or self.grad_computed or self.batch_end)
-
-    def begin(self, net: MultiTaskNet, batch: tuple[Tensor, Tensor] | None, training: bool) -> None:
-        for hook in self.batch_begin:
-            hook(net, batch=batch, training=training)
-
-    def end(self, net: MultiTaskNet, batch: tuple[Tensor, Tensor] | None, training: bool, **values: Tensor) -> None:
-        for hook in self.batch_end:
-            hook(net, batch=batch, training=training, **values)
-
-
-def _idle(callback: Callback, hook: str) -> bool:
-    return isinstance(callback, LRScheduler) and hook == "on_batch_end" and callback.step_every == "epoch"
-
-
-def _shown(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return features and targets, NaN where missing, as callbacks see them: (batch, ...)."""
-    shown = batch.x, mark_missing(batch.y, batch.coefficient)
-    return tuple(part.flatten(0, 1) for part in shown) if batch.by_member else shown

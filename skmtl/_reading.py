@@ -1,35 +1,83 @@
-"""Which rows are learned from and which validate, as the tables that a network reads."""
+"""What a fit reads: X, y and weights become the tables that a network learns from and validates on."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from skmtl._parameters import device_of, input_dtypes
+from skmtl._network import NetworkPlan
+from skmtl._parameters import device_of, input_dtypes, network_plan
 from skmtl._rows import rows_of
 from skmtl._stratify import assign_parts, label_codes
-from skmtl._table import TargetTable
+from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_label_weights, check_targets
 from skmtl.training import TensorData, make_tables
 
 
-def divide(
-    estimator, X, table: TargetTable, weight: np.ndarray | None, X_val, y_val
-) -> tuple[TensorData, TensorData | None]:
-    """Return the rows to learn from and those to validate on, if any; rows of weight 0 are in neither.
+@dataclass(frozen=True)
+class Start:
+    """What a fit begins with.
 
-    Parameters
+    Attributes
     ----------
-    estimator : BaseMultiTask
-        Has learned the names of the tasks and how targets are encoded.
-    X, table, weight : array, TargetTable, array or None
-        What is to be learned, checked.
-    X_val, y_val : array-like or None
-        A validation set of the user's own, unchecked.
+    earlier : MultiTaskNet, MultiTaskNetwork or None
+        Whose weights, and optimiser's state where there is one, it continues from; None begins anew.
+    adds_rows : bool
+        Whether its rows come in addition to those of earlier fits.
+    classes : object
+        Classes given beside the labels, to `partial_fit`; None takes those of the labels.
     """
+
+    earlier: object = None
+    adds_rows: bool = False
+    classes: object = None
+
+    @property
+    def is_anew(self) -> bool:
+        """Whether names, classes and architecture are yet to be learned."""
+        return self.earlier is None
+
+
+ANEW = Start()
+
+Reading = tuple[TensorData, TensorData | None]
+"""Rows to learn from, and rows to validate on, if any."""
+
+
+def read(estimator, X, y, sample_weight, X_val, y_val, start: Start) -> Reading:
+    """Check all data that a fit was given; let the estimator learn names, targets and architecture from them."""
+    known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator.task_names_, True)
+    dtypes = input_dtypes(estimator) if start.is_anew else estimator._numpy_dtype
+    X = check_features(estimator, X, dtypes, start.is_anew)
+    table = check_targets(y, X, "y", known, may_lack)
+    estimator.task_names_ = names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
+    weight = check_label_weights(sample_weight, table, names, may_lack)
+    if start.is_anew:
+        estimator._numpy_dtype, estimator.n_tasks_, estimator._target_ndim = X.dtype, table.n_columns, table.ndim
+    weight = estimator._learn_targets(table, weight, start)
+    estimator._plan = _plan(estimator, start)
+    return _divide(estimator, X, table, weight, X_val, y_val)
+
+
+def _plan(estimator, start: Start) -> NetworkPlan:
+    """Return what the network is built from; refuse another architecture than that of the earlier one."""
+    if start.is_anew:
+        return network_plan(estimator, estimator._layout())
+    was, plan = estimator._plan.architecture(), network_plan(estimator, estimator._plan.layout)
+    if plan.architecture() != was:
+        raise ValueError(
+            f"Going on from an earlier fit needs the same architecture. It was {was}, now it is "
+            f"{plan.architecture()}. Fit anew with warm_start=False."
+        )
+    return plan
+
+
+def _divide(estimator, X, table: TargetTable, weight: np.ndarray | None, X_val, y_val) -> Reading:
+    """Return the rows to learn from and those to validate on, if any; rows of weight 0 are in neither."""
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together. Found only one of them.")
     used = None if weight is None else (weight > 0).any(axis=1)
@@ -72,7 +120,7 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
         warnings.warn(
             f"y_val has no label of {len(absent)} of {len(names)} tasks, which the validation loss leaves out: "
             f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
-            stacklevel=6,
+            stacklevel=7,
         )
     weight = check_label_weights(None, table, names)
     return _tables(estimator, X_val, table, weight, [None], X_val.shape[0])[0]
