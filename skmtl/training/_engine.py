@@ -161,6 +161,11 @@ class Engine:
             adaptive = adaptive[self.roster.active]
         return adaptive if fixed is None else adaptive * fixed
 
+    def end_epoch(self, losses: Tensor) -> None:
+        """Show the weighting the mean losses of an epoch: losses (batches, member, task)."""
+        if type(self.weighting).end_epoch is not WeightingState.end_epoch:  # most do not look
+            self.weighting.end_epoch(self.roster.spread(losses.mean(0), 0.0).nan_to_num(0.0, 0.0, 0.0))
+
     def totals(self, losses: Tensor) -> Tensor:
         """Return the sum of task losses with their fixed weights: (..., member, task) -> (..., member)."""
         fixed = self.members.task_weights

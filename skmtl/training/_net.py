@@ -280,6 +280,7 @@ class MultiTaskNet(NeuralNet):
                 else:
                     engine.step(batch, loss)
         self._record_training(losses.cpu().numpy(), batches)
+        engine.end_epoch(losses)
 
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: Hooks) -> None:
         """Do `Engine.step` and call skorch's hooks around its parts.

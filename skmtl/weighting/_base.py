@@ -27,12 +27,22 @@ class WeightingState(ABC):
         ----------
         losses : Tensor of shape (member, task)
             Loss of each task on the batch; its mean over the steps of an epoch is the mean over all labels. 0 where
-            the batch holds no label of the task.
+            the batch holds no label of the task, and for members that no longer train.
 
         Returns
         -------
         Tensor of shape (member, task) or None
             Multiplies the fixed `task_weights`.
+        """
+
+    def end_epoch(self, losses: Tensor) -> None:  # noqa: B027  (a hook, not a duty)
+        """Learn from an epoch; called after each training epoch. By default nothing.
+
+        Parameters
+        ----------
+        losses : Tensor of shape (member, task)
+            Mean loss of each task over the epoch, finite: 0 for a task without labels, a member that no longer trains
+            and a loss that is no longer finite. The tensor is not used again and may be kept.
         """
 
 
