@@ -321,12 +321,16 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         network = state.pop("network_", None)
         if network is not None:
             state["_weights"] = {name: w.detach().cpu().numpy() for name, w in network.state_dict().items()}
+        if "_plan" in state:
+            state["_plan"] = dict(vars(state["_plan"]))  # fields: a file must not depend on where the class is
         return state
 
     def __setstate__(self, state):
         """Rebuild the network, on the CPU."""
         state = dict(state)
         weights = state.pop("_weights", None)
+        if "_plan" in state:
+            state["_plan"] = NetworkPlan(**state["_plan"])
         super().__setstate__(state)
         if weights is not None:
             network = self._plan.build_blank(len(self._member_ids)).to(self._torch_dtype)
