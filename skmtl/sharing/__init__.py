@@ -27,6 +27,7 @@ from skmtl.sharing._base import SharingModule as SharingModule
 from skmtl.sharing._base import StackedModule as StackedModule
 from skmtl.sharing._base import TrunkShape as TrunkShape
 from skmtl.sharing._base import submodule as submodule
+from skmtl.sharing._cross_stitch import CrossStitch as CrossStitch
 from skmtl.sharing._dense import DensePass as DensePass
 from skmtl.sharing._dense import DenseStack as DenseStack
 from skmtl.sharing._hard import HardSharing as HardSharing
