@@ -10,6 +10,7 @@
 from skmtl._families import class_names, members, publish
 from skmtl.weighting._base import Weighting as Weighting
 from skmtl.weighting._base import WeightingState as WeightingState
+from skmtl.weighting._dynamic_weight_average import DynamicWeightAverage as DynamicWeightAverage
 from skmtl.weighting._equal import EqualWeighting as EqualWeighting
 from skmtl.weighting._uncertainty import UncertaintyWeighting as UncertaintyWeighting
 
