@@ -5,7 +5,7 @@
 `regressor`          `MultiTaskRegressor`
 `tasks`              what is predicted: labels to numbers and back, raw columns of each task
 `losses`             pointwise losses and their gradients
-`sharing`            how parameters are shared: hard, soft, attention, independent
+`sharing`            how parameters are shared: strategies by name and their contract
 `weighting`          how task losses become one update
 `training`           the training loop: skorch's frame around a step of our own
 `model_selection`    splitters, cross-validated prediction, did sharing help

@@ -1,4 +1,4 @@
-"""The laws that every strategy, kind and weighting obeys: one assert helper each."""
+"""The laws that every strategy, loss and weighting obeys: one assert helper each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skorch.callbacks import Callback
 from skmtl._network import MultiTaskNetwork, SharedHeads
 from skmtl._objective import Objective
 from skmtl.losses import Logistic, Softmax
-from skmtl.sharing import StackedModule
+from skmtl.sharing import TrunkShape
 from skmtl.training import OPTIMIZERS, Members, MultiTaskNet, TensorData
 from tests._cases import outputs
 
@@ -110,24 +110,45 @@ def _load_permuted(target, source, order):
     """Give `target`, whose task p is the source's task order[p], the weights of `source`."""
     here, there = source._plan.layout, target._plan.layout
     origin = here.places[np.asarray(order)[there.order]]  # where the task at each place comes from
-    columns = {place: _columns(here)[origin[place]] for place in range(len(origin))}
     with torch.no_grad():
-        for ours, theirs in zip(target.network_.modules(), source.network_.modules(), strict=True):
-            if isinstance(ours, SharedHeads):
-                for place, own in enumerate(_columns(there)):
-                    for parameter, given in zip(ours.parameters(), theirs.parameters(), strict=True):
-                        parameter[..., own] = given[..., columns[place]]
-            elif isinstance(ours, StackedModule) and ours is not getattr(target.network_.heads, "stack", None):
-                _copy(ours, theirs, origin if len(ours.stack_shape) == 2 else None)
-            elif isinstance(ours, StackedModule) and len(ours.stack_shape) == 2:
-                _copy(ours, theirs, origin)
-            elif not isinstance(ours, StackedModule):
-                _copy(ours, theirs, None)
+        for axes, ours, theirs in zip(
+            _task_axes(target), target.network_.trunk.parameters(), source.network_.trunk.parameters(), strict=True
+        ):
+            ours.copy_(_taken(theirs, origin, axes))
+        pairs = zip(target.network_.heads.parameters(), source.network_.heads.parameters(), strict=True)
+        if isinstance(target.network_.heads, SharedHeads):
+            places, own = _columns(here), np.concatenate(_columns(there))
+            given = np.concatenate([places[place] for place in origin])
+            for ours, theirs in pairs:
+                ours[..., own] = theirs[..., given]
+        else:
+            for ours, theirs in pairs:
+                ours.copy_(_taken(theirs, origin, [1]))
 
 
-def _copy(ours, theirs, origin):
-    for parameter, given in zip(ours.parameters(recurse=False), theirs.parameters(recurse=False), strict=True):
-        parameter.copy_(given if origin is None else given[:, origin])
+def _taken(values, index, axes):
+    """Return values in another order along some axes."""
+    for axis in axes:
+        values = values.index_select(axis, torch.as_tensor(index))
+    return values
+
+
+def _task_axes(model):
+    """Return the task axes of each parameter of the trunk: those that grow by one with one task more."""
+    plan, n_tasks = model._plan, model.n_tasks_
+    shape = TrunkShape(
+        n_tasks + 1, plan.n_features, plan.hidden_layer_sizes, plan.activation, plan.dropout, plan.n_members
+    )
+    with torch.random.fork_rng(devices=[]):
+        wider = plan.sharing.build(shape)
+    found = []
+    for (name, own), other in zip(model.network_.trunk.named_parameters(), wider.parameters(), strict=True):
+        found.append([axis for axis, size in enumerate(own.shape) if other.shape[axis] != size])
+        grown = [(own.shape[axis], other.shape[axis]) for axis in found[-1]]
+        assert all(sizes == (n_tasks, n_tasks + 1) for sizes in grown), (
+            f"Parameter {name!r} of {plan.sharing!r}: give tasks an axis of their own, for the laws to permute them."
+        )
+    return found
 
 
 def _columns(layout):

@@ -5,11 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.losses import LOSSES as LOSS_CLASSES
+from skmtl.sharing import STRATEGIES as STRATEGY_CLASSES
 from skmtl.sharing import AttentionSharing
+from skmtl.weighting import WEIGHTINGS as WEIGHTING_CLASSES
 
-STRATEGIES = ("independent", "hard", "soft", "attention")
+STRATEGIES = tuple(STRATEGY_CLASSES)
+WEIGHTINGS = tuple(WEIGHTING_CLASSES)
+LOSSES = {f"{name} {k}": loss for name, cls in LOSS_CLASSES.items() for k, loss in enumerate(cls.examples())}
+"""Every loss of the family, as its class's examples; their targets may be 0 and 1."""
+
 KINDS = ("regression", "binary", "multiclass")
-WEIGHTINGS = ("equal", "uncertainty")
+"""Tables of y; the estimators choose the losses."""
+
 N_CLASSES = {"binary": (2, 2, 2, 2), "multiclass": (3, 2, 5, 4)}
 N_TASKS, N_FEATURES = 4, 5
 

@@ -4,26 +4,34 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
-from tests._cases import STRATEGIES
+from tests._cases import STRATEGIES, WEIGHTINGS
 
 # Skipped by scikit-learn without array-api-compat, and for estimators without decision_function.
 MAY_SKIP = {"check_array_api_input", "check_classifiers_multilabel_output_format_decision_function"}
 
 both_estimators = pytest.mark.parametrize("estimator", [MultiTaskClassifier, MultiTaskRegressor])
+
+
+def _narrow(sharing):
+    """Return options that keep the checks of attention, whose steps take longer, to a few seconds."""
+    return {"hidden_layer_sizes": (16,)} if sharing == "attention" else {}
+
+
 checked = pytest.mark.filterwarnings("ignore")  # the checks warn about data of their own
 
 
 @both_estimators
-@pytest.mark.parametrize("sharing", ["independent", "hard", "soft"])
+@pytest.mark.parametrize("sharing", STRATEGIES)
 @checked
 def test_check_estimator(estimator, sharing):
-    assert_passes_every_check(estimator(sharing))
+    assert_passes_every_check(estimator(sharing, **_narrow(sharing)))
 
 
 @both_estimators
+@pytest.mark.parametrize("weighting", [name for name in WEIGHTINGS if name != "equal"])
 @checked
-def test_check_estimator_with_narrow_attention(estimator):
-    assert_passes_every_check(estimator("attention", hidden_layer_sizes=(16,)))
+def test_check_estimator_with_every_weighting(estimator, weighting):
+    assert_passes_every_check(estimator(weighting=weighting, hidden_layer_sizes=(16,)))
 
 
 @both_estimators
@@ -34,9 +42,10 @@ def test_check_estimator_with_an_ensemble(estimator):
 
 @pytest.mark.slow
 @both_estimators
+@pytest.mark.parametrize("sharing", [name for name in STRATEGIES if _narrow(name)])
 @checked
-def test_check_estimator_with_attention(estimator):
-    assert_passes_every_check(estimator("attention"))
+def test_check_estimator_with_default_widths(estimator, sharing):
+    assert_passes_every_check(estimator(sharing))
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The laws, over every strategy, kind and weighting."""
+"""The laws, over every strategy, kind of table and weighting."""
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from tests._cases import (
 every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
 every_weighting = pytest.mark.parametrize("weighting", WEIGHTINGS)
+every_weighting_that_treats_tasks_apart = pytest.mark.parametrize(
+    "weighting", [name for name, cls in WEIGHTING_CLASSES.items() if not cls.couples_tasks]
+)
 
 
 @every_strategy
@@ -65,7 +68,7 @@ def test_rows_without_labels_change_nothing(sharing, kind, batch_size):
 
 OPTIONS = {
     "defaults": {},
-    "uncertainty": {"weighting": "uncertainty"},
+    **{f"weighting {name}": {"weighting": name} for name in WEIGHTINGS if name != "equal"},
     "balanced": {"class_weight": "balanced"},
     "early stopping": {"early_stopping": True, "validation_fraction": 0.3},
     "ensemble": {"n_members": 2, "dropout": 0.1},
@@ -296,14 +299,14 @@ def test_a_task_nobody_labelled_raises_by_name(sharing, kind, weighting):
 
 
 @every_kind
-@every_weighting
+@every_weighting_that_treats_tasks_apart
 def test_independent_is_single_tasks(kind, weighting):
     X, y = make_table(kind, missing=0.0)  # in mini-batches a task alone would draw only the rows that have its label
     laws.assert_independent_is_single_tasks(make_estimator(kind, "independent", weighting=weighting), X, y, rtol=1e-8)
 
 
 @every_kind
-@every_weighting
+@every_weighting_that_treats_tasks_apart
 def test_independent_is_single_tasks_with_missing_labels_in_one_batch(kind, weighting):
     X, y = make_table(kind)
     estimator = make_estimator(kind, "independent", weighting=weighting, batch_size=500)

@@ -7,6 +7,7 @@ from sklearn.exceptions import NotFittedError
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.sharing import STRATEGIES
+from skmtl.weighting import WEIGHTINGS
 from tests._cases import make_estimator, make_table
 
 X, Y = make_table("regression")
@@ -167,8 +168,8 @@ def test_bad_parameters_are_named(kind, y, params, message):
 @pytest.mark.parametrize(
     ("parameter", "known"),
     [
-        ("sharing", ["attention", "hard", "independent", "soft"]),
-        ("weighting", ["equal", "uncertainty"]),
+        ("sharing", sorted(STRATEGIES)),
+        ("weighting", sorted(WEIGHTINGS)),
         ("activation", ["gelu", "identity", "logistic", "relu", "silu", "tanh"]),
         ("optimizer", ["adam", "adamw", "sgd"]),
     ],

@@ -41,6 +41,11 @@ class Loss(ABC):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.n_parts})"
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """Return losses of three parts, for which 0 and 1 are targets: what the tests of every loss run over."""
+        return [cls(3)]
+
     def group_key(self) -> tuple[int, ...]:
         """Return what losses of this class must have in common to be joined: by default nothing."""
         return ()
@@ -71,11 +76,18 @@ class Loss(ABC):
     def decode(self, raw: Tensor) -> Tensor:
         """Return the prediction in encoded units: (..., batch, width, part) -> (..., batch, part)."""
 
+    def distribution(self, raw: Tensor) -> Tensor:
+        """Return what an ensemble averages: (..., batch, width, part) -> (..., batch, k, part).
+
+        The predictions themselves, k = 1, unless these cannot be averaged: for classes their probabilities.
+        """
+        return self.decode(raw).unsqueeze(-2)
+
     def average(self, raw: Tensor) -> Tensor:
         """Return the raw outputs of an ensemble: (member, ..., width, part) -> (..., width, part).
 
-        Decoding them must give the mean of the members' predictions. Here it is the mean of the raw outputs: override
-        it wherever predictions are not linear in these.
+        Their `distribution` must be the mean of the members'. Here they are the mean of the raw outputs: override it
+        wherever the distribution is not linear in these.
         """
         return raw.mean(0)
 

@@ -37,6 +37,9 @@ class Logistic(Loss):
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)
 
+    def distribution(self, raw: Tensor) -> Tensor:
+        return self.probabilities(raw)
+
     def average(self, raw: Tensor) -> Tensor:
         """Return the log odds of the mean probability."""
         return F.logsigmoid(raw).logsumexp(0) - F.logsigmoid(-raw).logsumexp(0)

@@ -39,6 +39,10 @@ class Softmax(Loss):
     def __repr__(self) -> str:
         return f"Softmax({list(self.n_classes)})"
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls([4, 4, 4]), cls([3, 5, 4]), cls([2, 2, 2])]
+
     def group_key(self) -> tuple[int, ...]:
         """Return the power of two that holds the class count.
 
@@ -69,6 +73,9 @@ class Softmax(Loss):
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)
+
+    def distribution(self, raw: Tensor) -> Tensor:
+        return self.probabilities(raw)
 
     def average(self, raw: Tensor) -> Tensor:
         """Return the logarithms of the mean probabilities."""
