@@ -2,68 +2,71 @@
 How do I write a sharing strategy of my own?
 ============================================
 
-Here: cross-stitch networks, in which every task has a tower, and after each layer every tower reads a learned mix of
-all towers. A strategy is two small classes. The first stores the options, so that `clone` and a search over
-`sharing__self_weight` work; the second computes, for all tasks at once. Training, missing labels, scoring and pickling
-need nothing more.
+Here: adapters. All tasks share one trunk, and each task adds a small correction
+to its features, computed by a bottleneck of its own. A strategy is two small
+classes. The first stores the options, so that `clone` and a search over
+`sharing__bottleneck` work; the second computes, for all tasks at once. Training,
+missing labels, scoring and pickling need nothing more.
 """
 
 # %%
 # The strategy
 # ------------
-# Shapes are (member, task, batch, feature). Members are networks trained side by side, one in a plain fit.
+# Shapes are (member, task, batch, feature). Members are networks trained side by
+# side, one in a plain fit. The corrections start at zero, so training starts from
+# hard sharing. Both stacks of layers receive the dropout of the estimator.
 
-from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from sklearn.model_selection import GridSearchCV
 from torch import nn
 
 from skmtl import MultiTaskRegressor
 from skmtl.datasets import make_related_regression
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import MultiTaskKFold
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV
 from skmtl.sharing import DenseStack, Sharing, SharingModule
 
 
-class CrossStitch(Sharing):
-    """A tower per task, mixed after every layer (I. Misra et al., CVPR 2016).
+class Adapters(Sharing):
+    """One trunk and a bottleneck adapter per task (N. Houlsby et al., ICML 2019).
 
     Parameters
     ----------
-    self_weight : float, default=0.5
-        How much a tower reads of itself at first; the others share the rest equally. 1 starts from independent towers.
+    bottleneck : int, default=4
+        Hidden units of each adapter.
     """
 
-    def __init__(self, self_weight=0.5):
-        self.self_weight = self_weight
+    def __init__(self, bottleneck=4):
+        self.bottleneck = bottleneck
 
     def build(self, shape):
-        return CrossStitchModule(shape, self.self_weight)
+        return AdapterModule(shape, self.bottleneck)
 
 
-class CrossStitchModule(SharingModule):
-    """Compute h_s = sum_t A_st relu(h_t W_t + b_t), layer after layer."""
+class AdapterModule(SharingModule):
+    """Compute h + relu(h D_t) U_t for task t, with h the features of the trunk."""
 
     per_task = True  # the features have a task axis
 
-    def __init__(self, shape, self_weight):
+    def __init__(self, shape, bottleneck):
         super().__init__()
         member, task = shape.n_members, shape.n_tasks
         sizes = (shape.n_features, *shape.hidden_layer_sizes)
         self.n_features_out = sizes[-1]
-        self.layers = nn.ModuleList(DenseStack((member, task), pair, shape.activation) for pair in pairwise(sizes))
-        mix = torch.full((task, task), (1 - self_weight) / max(task - 1, 1)).fill_diagonal_(self_weight)
-        self.mixes = nn.ParameterList(mix.repeat(member, 1, 1) for _ in self.layers)
+        options = shape.activation, shape.dropout
+        self.trunk = DenseStack((member,), sizes, *options)
+        self.down = DenseStack((member, task), (sizes[-1], bottleneck), *options)
+        self.up = nn.Parameter(torch.zeros(member, task, bottleneck, sizes[-1]))
+
+    def shared(self, x):  # what `transform` returns
+        return self.trunk(x)  # (member, batch, feature)
 
     def forward(self, x):
-        h = x
-        for layer, mix in zip(self.layers, self.mixes, strict=True):
-            h = torch.einsum("mst,mtbf->msbf", mix, layer(h))
-        return h  # (member, task, batch, feature)
+        h = self.trunk(x)
+        return h.unsqueeze(1) + self.down(h) @ self.up  # (member, task, batch, feature)
 
 
 # %%
@@ -75,11 +78,11 @@ class CrossStitchModule(SharingModule):
 X, y = make_related_regression(
     n_samples=400, n_features=6, n_tasks=8, n_clusters=2, relatedness=0.95, noise=0.3, missing=0.7, random_state=0
 )
-search = GridSearchCV(
+search = StackedGridSearchCV(
     MultiTaskRegressor(max_epochs=60, random_state=0),
     [
-        {"sharing": ["independent", "hard", "soft"]},
-        {"sharing": [CrossStitch()], "sharing__self_weight": [0.3, 0.5, 0.7, 0.9]},
+        {"sharing": ["independent", "hard", "soft", "cross_stitch"]},
+        {"sharing": [Adapters()], "sharing__bottleneck": [2, 4, 8]},
     ],
     scoring=make_task_scorer("r2"),
     refit="average",
@@ -87,7 +90,7 @@ search = GridSearchCV(
 ).fit(X, y)
 
 results = search.cv_results_
-names = [f"cross-stitch {p['sharing__self_weight']}" if len(p) > 1 else p["sharing"] for p in results["params"]]
+names = [f"adapters {p['sharing__bottleneck']}" if len(p) > 1 else p["sharing"] for p in results["params"]]
 print(f"{'sharing':18s}  R2 on held-out rows, mean of {y.shape[1]} tasks")
 for name, score in zip(names, results["mean_test_average"], strict=True):
     print(f"{name:18s}  {score:.3f}")

@@ -5,6 +5,7 @@ import pickle
 import pickletools
 import pkgutil
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -173,3 +174,29 @@ def test_a_fitted_search_in_a_file_names_no_private_module(search):
 def test_a_scorer_and_a_splitter_in_a_file_name_no_private_module():
     things = [skmtl.metrics.make_task_scorer("r2"), skmtl.model_selection.MultiTaskKFold(3)]
     assert private_paths(pickle.dumps(things)) == []
+
+
+# ---- the strategy of the gallery ------------------------------------------------------------------------------------
+
+
+def gallery_strategy():
+    """Return the class that the example defines, without running the rest of it."""
+    path = Path(__file__).parents[1] / "examples" / "0040_own_sharing_strategy.py"
+    names = {"__name__": "gallery"}
+    exec(compile(path.read_text(encoding="utf-8").partition("# %%\n# Use it")[0], str(path), "exec"), names)
+    return names["Adapters"]
+
+
+def test_the_gallerys_strategy_honours_dropout_and_transforms_to_pandas():
+    X, y = make_table("multiclass")
+    cls = gallery_strategy()
+    models = [make_estimator("multiclass", cls(3), dropout=share).fit(X, y) for share in (0.0, 0.5)]
+    assert not np.allclose(models[0].predict_proba(X)[0], models[1].predict_proba(X)[0])
+    frame = models[0].set_output(transform="pandas").transform(X)
+    assert list(frame.columns) == list(models[0].get_feature_names_out())
+    assert frame.shape == (len(X), 8)
+
+
+def test_the_gallerys_strategy_trains_in_stacks():
+    X, y = make_table("regression", missing=0.0)
+    assert_stacked_search_is_a_plain_one(make_estimator(sharing=gallery_strategy()(3), dropout=0.1), X, y)
