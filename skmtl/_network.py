@@ -1,4 +1,4 @@
-"""The network: a trunk that says how tasks share, and the heads of all tasks as one linear map."""
+"""The network: a trunk, which defines how tasks share, and the heads of all tasks as one linear map."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skmtl._threads import threads_for
 from skmtl.sharing import DensePass, DenseStack, Pass, Sharing, SharingModule, TrunkShape, is_view, submodule
 from skmtl.tasks import LossGroup, TaskLayout
 
-CHUNK = 4096  # rows times members of one forward pass in prediction: many enough to amortise, few enough for the cache
+ROWS_PER_CHUNK = 4096  # times members, of one forward pass in prediction: amortised overhead, yet within the cache
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NetworkPlan:
     n_features : int
         Columns of X.
     hidden_layer_sizes, head_layer_sizes : tuple of int
-        Widths of the trunk's layers and of the hidden layers that each head has for itself.
+        Widths of the trunk's layers and of the hidden layers of each head.
     activation : str
         Name of the activation function.
     dropout : float
@@ -137,7 +137,7 @@ class NetworkPass:
     Attributes
     ----------
     forward, backward : list of callable
-        Compute `raw` from `x`; set the gradient of every parameter from what then lies in `raw`.
+        Compute `raw` from `x`; set the gradient of every parameter from the gradient in `raw`.
     raw : Tensor of shape (member, batch, n_outputs)
         The raw outputs, and after them their gradient.
     """
@@ -206,14 +206,14 @@ def in_chunks(
     X : array or sparse matrix of shape (n_samples, n_features)
         Rows, in the network's precision.
     network : MultiTaskNetwork
-        Says on which device to compute.
+        Computes on its device.
 
     Returns
     -------
     array of shape (n_samples, ...)
     """
     device, rows = network.device, rows_of(X)
-    n, chunk = len(rows), rows.at_once(max(CHUNK // network.n_members, 256))
+    n, chunk = len(rows), rows.at_once(max(ROWS_PER_CHUNK // network.n_members, 256))
     work = 2.0 * min(n, chunk) * network.n_parameters
     with threads_for(work), torch.inference_mode():
         first = function(rows.between(0, chunk).to(device))[0].cpu()
@@ -251,7 +251,7 @@ class SharedHeads(nn.Module):
             self.stack.bias_0.mul_(factor[part]).add_(shift[part])
 
     def similarity(self) -> Tensor:
-        """Return how alike two heads read the features: (member, task, task).
+        """Return the similarity of the heads: (member, task, task).
 
         For heads W_i and W_j of shape (features, width) it is ||W_i' W_j|| / sqrt(||W_i' W_i|| ||W_j' W_j||) in the
         Frobenius norm; for one output column each, the cosine of the two columns with its sign.
@@ -281,7 +281,7 @@ class TaskHeads(nn.Module):
         super().__init__()
         self._layout, self.groups, self.n_tasks = layout, layout.groups, layout.n_tasks
         shape, widest = (n_members, self.n_tasks), int(layout.task_widths.max())
-        self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, alike=True)
+        self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, equal_start=True)
         self.slots = None if layout.has_one_part_each else _Slots(layout)
 
     def forward(self, features: Tensor) -> Tensor:

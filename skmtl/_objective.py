@@ -3,7 +3,7 @@
 What a label counts is its coefficient: its share in the weight of its task, 0 where it is missing, times the number of
 steps in an epoch. So a step's losses are, on average over the steps of an epoch, the weighted means over all observed
 labels, however few of them are in one batch; and what acts in every step, as the sharing penalty and weight decay do,
-weighs against a task just what the objective says. Means over the labels of each batch would not do that: a task
+has the weight against a task that the objective gives it. Means over the labels of each batch would differ: a task
 without a label in most batches would count for less the rarer its labels and the smaller the batches are.
 
 Targets and coefficients have a column per part; a task's loss is the sum of its parts' losses (most tasks have one

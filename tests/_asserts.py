@@ -112,9 +112,12 @@ def _load_permuted(target, source, order):
     origin = here.places[np.asarray(order)[there.order]]  # where the task at each place comes from
     with torch.no_grad():
         for axes, ours, theirs in zip(
-            _task_axes(target), target.network_.trunk.parameters(), source.network_.trunk.parameters(), strict=True
+            task_axes(target.network_, target._plan),
+            target.network_.trunk.parameters(),
+            source.network_.trunk.parameters(),
+            strict=True,
         ):
-            ours.copy_(_taken(theirs, origin, axes))
+            ours.copy_(taken(theirs, origin, axes))
         pairs = zip(target.network_.heads.parameters(), source.network_.heads.parameters(), strict=True)
         if isinstance(target.network_.heads, SharedHeads):
             places, own = _columns(here), np.concatenate(_columns(there))
@@ -123,26 +126,26 @@ def _load_permuted(target, source, order):
                 ours[..., own] = theirs[..., given]
         else:
             for ours, theirs in pairs:
-                ours.copy_(_taken(theirs, origin, [1]))
+                ours.copy_(taken(theirs, origin, [1]))
 
 
-def _taken(values, index, axes):
+def taken(values, index, axes):
     """Return values in another order along some axes."""
     for axis in axes:
         values = values.index_select(axis, torch.as_tensor(index))
     return values
 
 
-def _task_axes(model):
+def task_axes(network, plan):
     """Return the task axes of each parameter of the trunk: those that grow by one with one task more."""
-    plan, n_tasks = model._plan, model.n_tasks_
+    n_tasks = plan.layout.n_tasks
     shape = TrunkShape(
         n_tasks + 1, plan.n_features, plan.hidden_layer_sizes, plan.activation, plan.dropout, plan.n_members
     )
     with torch.random.fork_rng(devices=[]):
         wider = plan.sharing.build(shape)
     found = []
-    for (name, own), other in zip(model.network_.trunk.named_parameters(), wider.parameters(), strict=True):
+    for (name, own), other in zip(network.trunk.named_parameters(), wider.parameters(), strict=True):
         found.append([axis for axis, size in enumerate(own.shape) if other.shape[axis] != size])
         grown = [(own.shape[axis], other.shape[axis]) for axis in found[-1]]
         assert all(sizes == (n_tasks, n_tasks + 1) for sizes in grown), (

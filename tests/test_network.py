@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skmtl._network import CHUNK, NetworkPlan, in_chunks
+from skmtl._network import ROWS_PER_CHUNK, NetworkPlan, in_chunks
 from skmtl.losses import Logistic, Softmax, SquaredError
 from skmtl.sharing import STRATEGIES, SoftSharing
 from skmtl.tasks import classification_layout, make_layout, regression_layout
@@ -37,13 +37,13 @@ def test_backward_equals_autograd(sharing, layout, head):
     gradient = torch.randn(2, 6, layout.n_outputs, dtype=torch.float64)
     expected_raw = network(x)
     expected = torch.autograd.grad(expected_raw, list(network.parameters()), gradient, allow_unused=True)
-    way = network.bind(x, x.shape[-2])
+    pass_ = network.bind(x, x.shape[-2])
     with torch.no_grad():
-        for operation in way.forward:
+        for operation in pass_.forward:
             operation()
-        raw = way.raw.clone()
-        way.raw.copy_(gradient)
-        for operation in way.backward:
+        raw = pass_.raw.clone()
+        pass_.raw.copy_(gradient)
+        for operation in pass_.backward:
             operation()
     torch.testing.assert_close(raw, expected_raw.detach())
     for (name, parameter), theirs in zip(network.named_parameters(), expected, strict=True):
@@ -111,7 +111,7 @@ def test_similarity_stands_in_the_users_task_order(sharing, kind):
     np.testing.assert_allclose(np.diag(similarity), 1.0)
 
 
-@pytest.mark.parametrize("n_rows", [1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 5])
+@pytest.mark.parametrize("n_rows", [1, ROWS_PER_CHUNK - 1, ROWS_PER_CHUNK, ROWS_PER_CHUNK + 1, 2 * ROWS_PER_CHUNK + 5])
 @pytest.mark.usefixtures("_restored_seed")
 def test_rows_in_chunks_are_rows_at_once(n_rows):
     network = build("hard", LAYOUTS["ragged"], n_members=1)

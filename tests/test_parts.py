@@ -256,12 +256,12 @@ def test_a_gradient_of_mixed_parts_is_that_of_finite_differences(sharing):
     def total():
         return float(objective(network(data.X.whole()), data.y, data.coefficient).sum())
 
-    way = network.bind(data.X.whole(), len(data))
+    pass_ = network.bind(data.X.whole(), len(data))
     with torch.no_grad():
-        for operation in way.forward:
+        for operation in pass_.forward:
             operation()
-        objective.bind(way.raw)(data.y, data.coefficient, way.raw.new_empty(1, len(tasks)), lambda _: None)
-        for operation in way.backward:
+        objective.bind(pass_.raw)(data.y, data.coefficient, pass_.raw.new_empty(1, len(tasks)), lambda _: None)
+        for operation in pass_.backward:
             operation()
         for parameter in network.parameters():
             values, gradient = parameter.flatten(), parameter.grad.flatten()
@@ -296,7 +296,7 @@ def test_permuting_tasks_of_several_parts_permutes_what_is_learned(sharing):
     start, _ = fit(sharing, tasks, target, weight, max_epochs=1)
     other, _ = fit(sharing, permuted, target[:, columns], weight[:, columns], max_epochs=1)
     here, there = make_layout(tasks), make_layout(permuted)
-    load_permuted(other.module_, start.module_, here, there, order)
+    load_permuted(other.module_, start.module_, other.get_params()["module__plan"], here, there, order)
     one, _ = fit(sharing, tasks, target, weight, earlier=start.module_)
     two, _ = fit(sharing, permuted, target[:, columns], weight[:, columns], earlier=other.module_)
     X = rows(N_ROWS)
@@ -309,21 +309,18 @@ def test_permuting_tasks_of_several_parts_permutes_what_is_learned(sharing):
     )
 
 
-def load_permuted(target, source, here, there, order):
+def load_permuted(target, source, plan, here, there, order):
     """Give `target`, whose task p is the source's task order[p], the weights of `source`."""
     origin = here.places[np.asarray(order)[there.order]]
     slot_of = {pair: k for k, pair in enumerate(zip(here.column_owners, here.column_slots, strict=True))}
     slots = zip(origin[there.column_owners], there.column_slots, strict=True)
     columns = [slot_of[pair] for pair in slots]
+    axes = laws.task_axes(target, plan)
     with torch.no_grad():
-        pairs = zip(target.named_parameters(), source.parameters(), strict=True)
-        for (name, ours), theirs in pairs:
-            if ours.shape[-1] == here.n_outputs and name.startswith("heads"):
-                ours.copy_(theirs[..., columns])
-            elif ours.ndim > 2 and ours.shape[1] == here.n_tasks and ours.shape[1] != N_FEATURES:
-                ours.copy_(theirs[:, origin])
-            else:
-                ours.copy_(theirs)
+        for own, ours, theirs in zip(axes, target.trunk.parameters(), source.trunk.parameters(), strict=True):
+            ours.copy_(laws.taken(theirs, origin, own))
+        for ours, theirs in zip(target.heads.parameters(), source.heads.parameters(), strict=True):
+            ours.copy_(laws.taken(theirs, origin, [1]) if target.trunk.per_task else theirs[..., columns])
 
 
 @every_strategy

@@ -48,6 +48,7 @@ def test_api_reference_lists_exactly_the_public_names():
             listed += [f"{package}.{cls.__name__}" for cls in getattr(import_module(package), table).values()]
         elif re.fullmatch(r"   \w+", line):
             listed.append(f"{module}.{line.strip()}")
+    assert sorted(set(NAMES) - set(listed)) == [], "List these in docs/api/index.rst."
     assert sorted(listed) == sorted(NAMES)
 
 

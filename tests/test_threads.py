@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from skmtl import MultiTaskRegressor
-from skmtl._network import CHUNK, in_chunks
+from skmtl._network import ROWS_PER_CHUNK, in_chunks
 from skmtl._threads import TURN, WORTH_TWO_THREADS, short_turns, threads_for
 from tests._cases import make_estimator, make_table
 
@@ -53,7 +53,9 @@ def test_fit_restores_the_threads_also_when_it_fails():
 
 
 @pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("hidden", "n_rows", "threads"), [(8, 1, 1), (8, CHUNK, 1), (256, 64, 1), (256, 2 * CHUNK, 2)])
+@pytest.mark.parametrize(
+    ("hidden", "n_rows", "threads"), [(8, 1, 1), (8, ROWS_PER_CHUNK, 1), (256, 64, 1), (256, 2 * ROWS_PER_CHUNK, 2)]
+)
 def test_small_chunks_of_predictions_get_one_thread(hidden, n_rows, threads):
     X, y = make_table("regression")
     model = MultiTaskRegressor(hidden_layer_sizes=(hidden, hidden), max_epochs=1, random_state=0).fit(X, y)

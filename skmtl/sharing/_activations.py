@@ -12,8 +12,8 @@ from torch import Tensor
 
 _aten = torch.ops.aten
 _threshold_backward = _aten.threshold_backward.grad_input
-SMALL = 2**13
-"""Numbers: up to so many, two quick calls take less time than one of an operator that torch looks up by its schema."""
+SMALL_TENSOR = 2**13
+"""Up to so many numbers two plain calls take less time than one operator that torch looks up by its schema."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _same_backward_(grad: Tensor, out: Tensor) -> Tensor:
 
 
 def _relu_backward_(grad: Tensor, out: Tensor) -> Tensor:
-    if grad.numel() > SMALL:
+    if grad.numel() > SMALL_TENSOR:
         return cast(Tensor, _threshold_backward(grad, out, 0, grad_input=grad))
     return grad.mul_(out.sign_())
 

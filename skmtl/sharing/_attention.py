@@ -21,8 +21,8 @@ class AttentionSharing(Sharing):
     the trunk give the tasks something to choose between, and because keys depend on the row, a task may choose
     differently for each row.
 
-    The penalty that `sharing_lambda` scales is :math:`\sum_{i,j} \|q_i - q_j\|^2`: at 0 the tasks attend as they like,
-    for large values all attend alike and differ by their heads only, as in hard sharing.
+    The penalty that `sharing_lambda` scales is :math:`\sum_{i,j} \|q_i - q_j\|^2`: at 0 the tasks attend
+    independently, for large values all attend to the same tokens and differ only in their heads, as in hard sharing.
 
     Parameters
     ----------

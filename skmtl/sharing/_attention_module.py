@@ -96,7 +96,7 @@ class AttentionModule(SharingModule):
         """Return the attention weights (member, batch, head, task, token).
 
         The query is folded into the key projection, so that no key is ever formed; the keys' bias shifts all scores of
-        a query alike and drops out of the softmax.
+        a query by the same amount and cancels of the softmax.
         """
         d = self.n_features_out // self.n_heads
         query, key = (
@@ -110,14 +110,14 @@ class AttentionModule(SharingModule):
 
 
 class AttentionPass(Pass):
-    """The way through trunk, tokens and attention.
+    """A training step through trunk, tokens and attention.
 
     Parameters
     ----------
     module : AttentionModule
-        Whose parameters it uses.
+        Its parameters are used.
     x : Tensor
-        Where batches will lie.
+        The buffer that will hold the batches.
     """
 
     def __init__(self, module: AttentionModule, x: Tensor) -> None:
@@ -221,7 +221,7 @@ class AttentionPass(Pass):
         _by_head(self._query_gradient, self._n_heads).copy_(query.view(self._q.shape))
 
     def _add_tokens_gradient(self) -> None:
-        """Add what the scores say to dX, which so far holds what V says."""
+        """Add the scores' part to dX, which so far holds the part of V."""
         self._tokens_gradient.baddbmm_(self._by_token(self._score_gradient), self._fold.flatten(2).transpose(1, 2))
 
     def _by_token(self, scores: Tensor) -> Tensor:
@@ -230,16 +230,16 @@ class AttentionPass(Pass):
 
 
 def _viewed(out: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, list[Operation]]:
-    """Return `out` with other axes; where its rows lie apart or askew a copy, and what copies it in each step."""
+    """Return a view of `out` with other axes, or a copy and what fills it if its memory is not contiguous."""
     if out.is_contiguous():
         return out.view(shape), []
     copy = out.new_empty(shape)
     return copy, [partial(copy.view(out.shape).copy_, out)]
 
 
-def _receive(way: DensePass, gradient: Tensor) -> Tensor:
-    """Return where the gradient of what a dense layer read will lie."""
-    found = way.receive(gradient, input_gradient=True)
+def _receive(pass_: DensePass, gradient: Tensor) -> Tensor:
+    """Return the buffer for the gradient of a dense layer's input."""
+    found = pass_.receive(gradient, input_gradient=True)
     assert found is not None
     return found
 

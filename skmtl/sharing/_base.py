@@ -15,7 +15,7 @@ from skmtl.sharing._passes import AutogradPass, Pass
 
 @dataclass(frozen=True)
 class TrunkShape:
-    """What a strategy must know to build its module.
+    """The sizes that a strategy builds its module from.
 
     Attributes
     ----------
@@ -63,8 +63,8 @@ class SharingModule(nn.Module, ABC):
     n_features_out : int
         Width of the features.
     uses_global_generator : bool, default=True
-        Whether training may draw from torch's global generator (own dropout, say). Where it does not, several
-        networks can be trained in parallel threads.
+        Whether training may draw from torch's global generator, for dropout other than that of a `DenseStack`. Where it
+        does not, several networks can be trained in parallel threads.
     needs_autograd : bool, default=True
         Whether a training step goes through autograd. Where nothing in a step does, torch is spared its bookkeeping.
     n_buffered : int, default=0
@@ -111,14 +111,14 @@ class SharingModule(nn.Module, ABC):
         return None
 
     def bind(self, x: Tensor, shape: Sequence[int]) -> Pass:
-        """Return a training step's way through the module: by autograd, unless a subclass goes by hand.
+        """Return a training step through the module: by autograd, unless a subclass differentiates by hand.
 
         Parameters
         ----------
         x : Tensor
-            Where batches will lie, shaped as for `forward`.
+            The buffer that will hold the batches, shaped as for `forward`.
         shape : sequence of int
-            Of the features, for modules that cannot know it.
+            Of the features.
         """
         return AutogradPass(self, x, shape)
 

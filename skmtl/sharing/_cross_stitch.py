@@ -15,8 +15,8 @@ from skmtl.sharing._dense import DenseStack
 class CrossStitch(Sharing):
     r"""A tower per task; after each layer every tower reads a learned mix of all of them.
 
-    After hidden layer :math:`l` task :math:`s` goes on with :math:`\sum_t A^l_{st} h^l_t`, where :math:`h^l_t` are the
-    activations of tower t and the **stitches** :math:`A^l` are learned: how much to share, and with whom, is found
+    After hidden layer :math:`l` task :math:`s` continues with :math:`\sum_t A^l_{st} h^l_t`, where :math:`h^l_t` are
+    the activations of tower t and the **stitches** :math:`A^l` are learned: how much to share, and with whom, is found
     layer by layer. The towers start from different weights. There is no penalty, so `sharing_lambda` does not act on
     it.
 
@@ -85,7 +85,7 @@ class _CrossStitchModule(SharingModule):
         return h
 
     def task_vectors(self) -> Tensor:
-        """Return how much each task reads of every tower, layer by layer: tasks that read alike are similar."""
+        """Return what each task reads of every tower, layer by layer: tasks that read the same towers are similar."""
         return torch.cat(self._mixes(), dim=-1)
 
     def _mixes(self) -> list[Tensor]:

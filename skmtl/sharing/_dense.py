@@ -1,7 +1,7 @@
 """A stack of dense networks trained side by side: forward and backward by hand.
 
-`S` networks of one architecture, ``S = prod(stack_shape)``, lie along the first axis, so a layer of all of them is one
-batched matrix product. With layer input a, weights W, bias b, pre-activation z and activation function s:
+`S` networks of one architecture, ``S = prod(stack_shape)``, are stacked along the first axis, so a layer of all of them
+is one batched matrix product. With layer input a, weights W, bias b, pre-activation z and activation function s:
 
     forward     z = a W + b                       a' = s(z)
     backward    dz = da' * s'(z)                  dW = a^T dz      db = sum over the batch of dz      da = dz W^T
@@ -41,9 +41,9 @@ class DenseStack(StackedModule):
         Share of activations dropped in training.
     linear_output : bool, default=False
         Whether the last layer is linear: a head.
-    alike : bool, default=False
+    equal_start : bool, default=False
         Whether networks along the task axis start from equal weights: towers and their heads, which then differ only
-        by what their labels ask for, and whose mean is as good as any of them.
+        because of their labels, and whose mean is as good as any of them.
     """
 
     def __init__(
@@ -53,21 +53,21 @@ class DenseStack(StackedModule):
         activation: str,
         dropout: float = 0.0,
         linear_output: bool = False,
-        alike: bool = False,
+        equal_start: bool = False,
     ) -> None:
         super().__init__()
         self.stack_shape = stack_shape
         self.sizes = tuple(sizes)
         self.n_layers = len(self.sizes) - 1
         self.activation = activation
-        self.keep = torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None
+        self.keep_prob = torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None
         self.generators: Sequence[torch.Generator | None] = (None,)
         self._draw_of: Tensor | None = None
         self.linear_output = linear_output
-        self.alike = alike
+        self.equal_start = equal_start
         self._function = ACTIVATIONS[activation]
         self._n_networks = math.prod(stack_shape)
-        self._host: DensePass | None = None  # the pass of most rows, which lends its memory to the others
+        self._host: DensePass | None = None  # the pass with most rows, whose memory the others use
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(*stack_shape, 1, self.sizes[k + 1])))
@@ -80,12 +80,12 @@ class DenseStack(StackedModule):
             h = _affine(h, weight, bias)
             if self._is_active(k):
                 h = self._function.function(h)
-                if self.keep is not None and self.training:
-                    h = h * self._draw_mask(self.keep.to(h), torch.empty_like(h))
+                if self.keep_prob is not None and self.training:
+                    h = h * self._draw_mask(self.keep_prob.to(h), torch.empty_like(h))
         return self._split(h)
 
     def bind(self, x: Tensor) -> DensePass:
-        """Return a training step's way through the stack, for batches that will lie in x, shaped as for `forward`."""
+        """Return a training step through the stack, for batches stored in x, shaped as for `forward`."""
         if self._host is not None and self._host.batch >= x.shape[-2]:
             return DensePass(self, x, self._host)
         self._host = DensePass(self, x, None)
@@ -101,9 +101,9 @@ class DenseStack(StackedModule):
         return [g.flatten(0, 1) for g in pair] if len(self.stack_shape) == 2 else pair
 
     def set_dropout(self, dropout: Tensor, generators: Sequence[torch.Generator]) -> None:
-        """Set the share that each member drops, (member,), and what draws its masks.
+        """Set the share that each member drops, (member,), and the generators of its masks.
 
-        Members of one generator read the same draws, so that one of a stack drops what it would drop alone.
+        Members that share a generator read the same draws, so that a member of a stack drops what it would drop alone.
         """
         self.generators = tuple(dict.fromkeys(generators))
         places = [self.generators.index(generator) for generator in generators]
@@ -111,24 +111,24 @@ class DenseStack(StackedModule):
         self._draw_of = None if own or len(self.generators) == 1 else torch.tensor(places, device=dropout.device)
         self._host = None
         if not bool(dropout.any()):
-            self.keep = None
+            self.keep_prob = None
             return
-        keep = (1.0 - dropout).view(-1, *[1] * (len(self.stack_shape) - 1)).expand(self.stack_shape)
-        self.keep = keep.reshape(-1, 1, 1).clone()
+        keep_prob = (1.0 - dropout).view(-1, *[1] * (len(self.stack_shape) - 1)).expand(self.stack_shape)
+        self.keep_prob = keep_prob.reshape(-1, 1, 1).clone()
 
-    def _drop(self, a: Tensor, keep: Tensor, mask: Tensor, out: Tensor) -> None:
-        """Write the activations a of a layer, less those that drop, to `out`."""
-        torch.mul(a, self._draw_mask(keep, mask) if self.training else mask.fill_(1.0), out=out)
+    def _drop(self, a: Tensor, keep_prob: Tensor, mask: Tensor, out: Tensor) -> None:
+        """Write the activations a of a layer, without those that are dropped, to `out`."""
+        torch.mul(a, self._draw_mask(keep_prob, mask) if self.training else mask.fill_(1.0), out=out)
 
-    def _draw_mask(self, keep: Tensor, mask: Tensor) -> Tensor:
-        """Fill `mask` (stack, batch, n) with 1 / keep where a unit stays and 0 where it drops."""
+    def _draw_mask(self, keep_prob: Tensor, mask: Tensor) -> Tensor:
+        """Fill `mask` (stack, batch, n) with 1 / keep_prob for a unit that is kept and 0 for one that is dropped."""
         shape = (*self.stack_shape, *mask.shape[1:])
         draws = mask.new_empty(len(self.generators), *shape[1:])
         for draw, generator in zip(draws, self.generators, strict=True):
             draw.uniform_(generator=generator)
         draws = draws.expand(shape) if self._draw_of is None else draws[self._draw_of]
-        torch.lt(draws, keep.unflatten(0, self.stack_shape), out=mask.view(shape))
-        return mask.div_(keep)
+        torch.lt(draws, keep_prob.unflatten(0, self.stack_shape), out=mask.view(shape))
+        return mask.div_(keep_prob)
 
     def _is_active(self, k: int) -> bool:
         return k < self.n_layers - 1 or not self.linear_output
@@ -162,7 +162,7 @@ class DenseStack(StackedModule):
         return h.flatten(0, 1) if len(self.stack_shape) == 2 else h
 
     def release(self) -> None:
-        """Let go of all buffers; the next pass makes new ones."""
+        """Free all buffers; the next pass allocates new ones."""
         self._host = None
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> DenseStack:
@@ -173,10 +173,10 @@ class DenseStack(StackedModule):
         return {**self.__dict__, "_host": None}
 
     def _draw(self, k: int) -> Tensor:
-        """Draw weights: independent over members, and over tasks unless these shall start alike."""
+        """Draw weights: independent over members, and over tasks unless `equal_start`."""
         gain = self._function.gain if self._is_active(k) else 1.0
         shape = (*self.stack_shape, *self.sizes[k : k + 2])
-        if self.alike:
+        if self.equal_start:
             return glorot_uniform((shape[0], 1, *shape[2:]), gain).expand(shape).clone()
         return glorot_uniform(shape, gain)
 
@@ -189,7 +189,7 @@ def _affine(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 
 def _is_narrow(n_out: int) -> bool:
-    """Say whether products with so few columns are quicker transposed (two to five times, for up to 15 columns)."""
+    """Return whether products with so few columns are quicker transposed (two to five times, for up to 15 columns)."""
     return n_out < 16
 
 
@@ -204,16 +204,16 @@ def glorot_uniform(shape: tuple[int, ...], gain: float = 1.0) -> Tensor:
 
 
 class DensePass(Pass):
-    """The way through a stack.
+    """A training step through a stack.
 
     Parameters
     ----------
     stack : DenseStack
-        Whose layers it goes through.
+        Its layers are run.
     x : Tensor of shape (batch, n_in), (member, batch, n_in) or (*stack_shape, batch, n_in)
-        Where batches will lie.
+        The buffer that will hold the batches.
     host : DensePass or None
-        A way of at least as many rows, in whose memory this one lies: no two are gone at once.
+        A pass with at least as many rows whose buffers this one reuses; only one of them runs at a time.
     """
 
     def __init__(self, stack: DenseStack, x: Tensor, host: DensePass | None) -> None:
@@ -233,7 +233,7 @@ class DensePass(Pass):
         self.out = stack._split(h)
 
     def receive(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
-        """Take where the gradient of the output will lie; return where that of the input will, if asked."""
+        """Set the buffer of the output's gradient; return that of the input's gradient, if asked."""
         dz = self._stack._flatten(gradient)
         self.backward = []
         if not is_view(dz, gradient):
@@ -267,12 +267,12 @@ class _Layer:
         self._stack, self._host, self._h, self._shape = stack, host, h, (rows, h.shape[1], n_out)
         self._is_active, self._is_narrow = stack._is_active(k), _is_narrow(n_out)
         self._narrow_t = self._weight.new_empty(rows, n_out, n_in if self._is_narrow else 0)
-        self.z = self._room("z")  # before activation
+        self.z = self._buffer("z")  # before activation
         keeps_z = self._is_active and stack._function.saves_input
-        self.a = self._room("a") if keeps_z else self.z  # after it; where z is not kept, a stands in its place
-        self._keep = stack.keep.to(self.z) if stack.keep is not None and self._is_active else None
-        self.mask = self._room("mask") if self._keep is not None else self.z
-        self.out = self.a if self._keep is None else self._room("out")  # after dropout
+        self.a = self._buffer("a") if keeps_z else self.z  # after it; where z is not needed later, a overwrites it
+        self._keep_prob = stack.keep_prob.to(self.z) if stack.keep_prob is not None and self._is_active else None
+        self.mask = self._buffer("mask") if self._keep_prob is not None else self.z
+        self.out = self.a if self._keep_prob is None else self._buffer("out")  # after dropout
 
     def forward(self) -> Iterator[Operation]:
         """Yield what computes `out`."""
@@ -285,12 +285,12 @@ class _Layer:
             if self.a is not self.z:
                 yield partial(self.a.copy_, self.z)
             yield partial(self._stack._function.forward_, self.a)
-        if self._keep is not None:
-            yield partial(self._stack._drop, self.a, self._keep, self.mask, self.out)
+        if self._keep_prob is not None:
+            yield partial(self._stack._drop, self.a, self._keep_prob, self.mask, self.out)
 
     def backward(self, dz: Tensor, to_input: bool) -> Iterator[Operation]:
         """Yield what computes the gradients from that of `out`, which becomes that of `z`."""
-        if self._keep is not None:
+        if self._keep_prob is not None:
             yield partial(dz.mul_, self.mask)
         if self._is_active:
             yield partial(self._stack._function.backward_, dz, self.z)
@@ -306,16 +306,16 @@ class _Layer:
 
     @cached_property
     def grad_input(self) -> Tensor:
-        """Room for the gradient of the input, which the first layer of a trunk never needs."""
+        """The buffer for the gradient of the input, which the first layer of a trunk never needs."""
         rows, batch, _ = self._shape
-        return self._make_room("grad_input", (rows, batch, self._weight.shape[1]))
+        return self._make_buffer("grad_input", (rows, batch, self._weight.shape[1]))
 
-    def _room(self, name: str) -> Tensor:
-        """Return room for (stack, batch, n_out), transposed in memory where the layer is narrow."""
+    def _buffer(self, name: str) -> Tensor:
+        """Return a buffer (stack, batch, n_out), transposed in memory where the layer is narrow."""
         rows, batch, n_out = self._shape
         if self._is_narrow:
-            return self._make_room(name, (rows, n_out, batch)).transpose(1, 2)
-        return self._make_room(name, self._shape)
+            return self._make_buffer(name, (rows, n_out, batch)).transpose(1, 2)
+        return self._make_buffer(name, self._shape)
 
-    def _make_room(self, name: str, shape: tuple[int, int, int]) -> Tensor:
+    def _make_buffer(self, name: str, shape: tuple[int, int, int]) -> Tensor:
         return aligned(shape, self._weight, None if self._host is None else getattr(self._host, name))

@@ -1,7 +1,7 @@
-"""A training step's way through a module and back: operations that are bound once to the buffers they work on.
+"""A training step through a module and back: operations that are bound once to the buffers they work on.
 
-What a step does to a small network takes less time than looking up what to do. So whoever trains binds each module to
-the buffer in which its batches will lie, and from then on runs through two lists of operations.
+For small networks Python's overhead exceeds the arithmetic. So each module is bound once to the buffer that will hold
+its batches, and a step only runs two lists of operations, forward and backward.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from torch import Tensor, nn
 Operation = Callable[[], object]
 
 ALIGNMENT = 64
-"""Bytes: what begins on such a boundary is computed with as it would be alone, wherever in a stack it lies."""
+"""Alignment in bytes. A matrix aligned to it gives bit-identical results wherever it is in a stack."""
 
 
 class Pass(ABC):
-    """The way through a module.
+    """A training step through a module.
 
     Attributes
     ----------
     forward : list of callable
         Compute `out` from the batch, in this order.
     out : Tensor
-        Where the output will lie.
+        The buffer that will hold the output.
     backward : list of callable
-        Set the gradient of each parameter from that of the output, in this order; none before `receive`.
+        Set the gradient of each parameter from that of the output, in this order; empty before `receive`.
     """
 
     out: Tensor
@@ -40,20 +40,20 @@ class Pass(ABC):
 
     @abstractmethod
     def receive(self, gradient: Tensor) -> object:
-        """Take where the gradient of the output will lie, which `backward` may overwrite."""
+        """Set the buffer that will hold the output's gradient (`backward` may overwrite it)."""
 
 
 class AutogradPass(Pass):
-    """The way through a module that defines `forward` only.
+    """A training step through a module that defines `forward` only: by autograd.
 
     Parameters
     ----------
     module : nn.Module
-        Gives features from a batch.
+        Computes features from a batch.
     x : Tensor
-        Where batches will lie.
+        The buffer that will hold the batches.
     shape : sequence of int
-        What the features must have.
+        Required shape of the features.
     """
 
     def __init__(self, module: nn.Module, x: Tensor, shape: Sequence[int]) -> None:
@@ -85,22 +85,22 @@ class AutogradPass(Pass):
 
 
 def gradient_of(parameter: nn.Parameter) -> Tensor:
-    """Return where a parameter's gradient is kept."""
+    """Return the tensor that holds a parameter's gradient."""
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     return parameter.grad
 
 
 def padded(n: int, element_size: int) -> int:
-    """Return the smallest number of elements, at least n, that end on a boundary."""
+    """Return the smallest number of elements, at least n, that fills whole boundaries."""
     step = ALIGNMENT // element_size
     return -(-n // step) * step
 
 
 def aligned(shape: Sequence[int], like: Tensor, memory: Tensor | None = None) -> Tensor:
-    """Return room of shape (stack, height, width) in which each network's part begins on a boundary.
+    """Return a buffer of shape (stack, height, width) in which each network's part begins on a boundary.
 
-    It lies in the memory of another such room, if one is given; else it is new.
+    It uses the memory of another such buffer, if one is given; otherwise it is new.
     """
     n, height, width = shape
     step = padded(height * width, like.element_size())
@@ -109,5 +109,5 @@ def aligned(shape: Sequence[int], like: Tensor, memory: Tensor | None = None) ->
 
 
 def is_view(one: Tensor, other: Tensor) -> bool:
-    """Say whether two tensors lie in the same memory."""
+    """Return whether two tensors share their memory."""
     return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()

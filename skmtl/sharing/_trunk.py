@@ -19,11 +19,11 @@ class DenseTrunk(SharingModule):
     shape : TrunkShape
         Sizes of the trunk.
     per_task : bool
-        Whether every task has a tower of its own.
+        Whether there is a tower per task.
     tied : bool, default=False
         Whether the penalty pulls the towers together.
     ties_heads : bool, default=False
-        Whether it pulls the heads together too.
+        Whether it also pulls the heads together.
     """
 
     uses_global_generator = False
@@ -37,7 +37,7 @@ class DenseTrunk(SharingModule):
         self.n_features_out = sizes[-1]
         self._tied, self._ties_heads = tied, ties_heads
         stack = (shape.n_members, shape.n_tasks) if per_task else (shape.n_members,)
-        self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout, alike=per_task)
+        self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout, equal_start=per_task)
 
     @property
     def ties_heads(self) -> bool:

@@ -1,4 +1,4 @@
-"""How numbers become standardised units and come back: moments that know extremes, and go on over chunks of rows."""
+"""How numbers become standardised units and come back: moments that survive extremes, updated by chunks of rows."""
 
 from __future__ import annotations
 

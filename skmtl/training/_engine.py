@@ -87,7 +87,7 @@ class Engine:
         self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
         generators = [self._dropout_generators[seed] for seed in members.seeds]
         for module in self._modules:
-            if isinstance(module, DenseStack) and module.keep is not None:
+            if isinstance(module, DenseStack) and module.keep_prob is not None:
                 module.set_dropout(members.dropout, generators)
 
     def optimize_with(self, optimizer: type[FlatOptimizer], lr: float) -> None:

@@ -10,8 +10,8 @@ from skmtl.weighting._base import Weighting, WeightingState
 class EqualWeighting(Weighting):
     r"""Minimise :math:`\sum_t w_t L_t` with the fixed `task_weights` alone.
 
-    Losses are means over observed labels, and regression targets are standardised, so that tasks weigh alike. With
-    ordinary regularisation this matches the adaptive methods [1]_.
+    Losses are means over observed labels, and regression targets are standardised, so that all tasks weigh about the
+    same. With ordinary regularisation this matches the adaptive methods [1]_.
 
     References
     ----------

@@ -25,8 +25,8 @@ class UncertaintyWeighting(Weighting):
 
     Notes
     -----
-    The paper [1]_ trains :math:`s_t` with the network's optimiser; here it has plain gradient descent of its own, so
-    that it works alike for every optimiser. Where a batch holds no label of a task, its :math:`s_t` falls by half the
+    The paper [1]_ trains :math:`s_t` with the network's optimiser; here it is learned by plain gradient descent, so
+    that it is the same for every optimiser. Where a batch holds no label of a task, its :math:`s_t` falls by half the
     step size, and rises again with the labels: the losses of single steps are means over all labels on average only.
     A task that loses nothing, such as one of a single class, would have it fall for ever; it ends at -15.
 

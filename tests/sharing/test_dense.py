@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from skmtl.sharing import ACTIVATIONS, DenseStack
-from skmtl.sharing._activations import SMALL
+from skmtl.sharing._activations import SMALL_TENSOR
 
 STACKS = {"members": (2,), "towers": (2, 3)}
 
@@ -64,7 +64,7 @@ def test_backward_equals_autograd(activation, linear_output, stack_shape, sizes)
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [SMALL - 1, SMALL, SMALL + 1])
+@pytest.mark.parametrize("n", [SMALL_TENSOR - 1, SMALL_TENSOR, SMALL_TENSOR + 1])
 def test_derivative_of_relu_in_small_and_large(n):
     z, gradient = draw(n), draw(n, seed=2)
     z[0] = 0.0
@@ -140,7 +140,7 @@ def test_members_of_one_generator_read_the_same_draws(stack_shape):
     stack.set_dropout(torch.full((4,), 0.5, dtype=torch.float64), [one, two, two, one])
     alone = make_stack((1, *stack_shape[1:]), dropout=0.5).train()
     alone.set_dropout(torch.full((1,), 0.5, dtype=torch.float64), [torch.Generator().manual_seed(2)])
-    together, single = (s._draw_mask(s.keep, torch.empty(len(s.keep), 6, 9).double()) for s in (stack, alone))
+    together, single = (s._draw_mask(s.keep_prob, torch.empty(len(s.keep_prob), 6, 9).double()) for s in (stack, alone))
     masks = together.view(*stack_shape, 6, 9)
     assert torch.equal(masks[0], masks[3])
     assert torch.equal(masks[1], masks[2])
