@@ -12,7 +12,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import in_chunks
+from skmtl._network import NetworkPlan, in_chunks
 from skmtl._outcome import adopt
 from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
 from skmtl._reading import ANEW, Reading, Start, read

@@ -71,7 +71,7 @@ class Engine:
     ) -> None:
         self.plan, self.objective, self.weighting = plan, objective, weighting
         self.roster = Roster(members)
-        self._place = members.lr.dtype, members.lr.device
+        self._place = {"dtype": members.lr.dtype, "device": members.lr.device}
         self._dropout_generators = {
             seed: torch.Generator(members.lr.device).manual_seed(seed) for seed in members.distinct_seeds
         }
@@ -82,8 +82,8 @@ class Engine:
         self.network, self.members = network, members
         self._modules = list(network.modules())
         if any(module._buffers for module in self._modules):
-            network.to(*self._place)  # which looks at everything
-        self.buffer = FlatBuffer(network, *self._place)
+            network.to(**self._place)  # which looks at everything
+        self.buffer = FlatBuffer(network, **self._place)
         self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
         generators = [self._dropout_generators[seed] for seed in members.seeds]
         for module in self._modules:
