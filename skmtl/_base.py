@@ -134,7 +134,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         return in_chunks(self.network_ if len(self._member_ids) == 1 else self._ensemble, X, self.network_)
 
     def _ensemble(self, x: torch.Tensor) -> torch.Tensor:
-        """Return raw outputs that say what the members say on average: (1, batch, n_outputs)."""
+        """Return the raw outputs for the mean prediction of the members: (1, batch, n_outputs)."""
         return average_members(self._plan.layout.groups, self.network_(x)).unsqueeze(0)
 
     def _raw_members(self, X) -> np.ndarray:
@@ -173,7 +173,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         Returns
         -------
         array of shape (n_members, n_samples, n_tasks), or (n_members, n_samples) if y was 1-D
-            What `predict` would say of each member alone. Members that diverged in `fit` are not among them.
+            Predictions of each member. Members that diverged in `fit` are left out.
         """
         values = self._decode(self._raw_members(X))
         return values.reshape(len(self._member_ids), -1, *values.shape[1:])
@@ -232,7 +232,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     @available_if(_attends)
     def attention_weights(self, X):
-        """Return where each task looks (attention sharing only).
+        """Return how much each task attends to each token (attention sharing only).
 
         Parameters
         ----------
@@ -252,13 +252,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         return weights[:, self._plan.layout.places]
 
     def task_similarity(self):
-        """Return how alike the tasks are, as the fitted network sees them.
+        """Return how similar the tasks are in the fitted network.
 
         Returns
         -------
         array of shape (n_tasks, n_tasks)
             Symmetric, 1 on the diagonal. For attention the cosine of the tasks' projected queries; for towers
-            (independent, soft) the cosine of their trunks' parameters; for hard sharing how alike two heads
+            (independent, soft) the cosine of their trunks' parameters; for hard sharing how similarly two heads
             :math:`W_i, W_j` read the shared features, :math:`\\|W_i^\\top W_j\\| / \\sqrt{\\|W_i^\\top W_i\\|
             \\|W_j^\\top W_j\\|}`, which for heads of one output is their cosine. An ensemble gives the mean over
             its members.
@@ -315,7 +315,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     # ---- files and tags -----------------------------------------------------------------------------------------
 
     def __getstate__(self):
-        """Return parameters and arrays only: the network becomes its weights, the net with its buffers stays behind."""
+        """Return parameters and arrays only: the network as its weights, and without the net and its buffers."""
         state = super().__getstate__().copy()
         state.pop("net_", None)
         network = state.pop("network_", None)

@@ -180,7 +180,7 @@ def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> M
 
 
 def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkPlan) -> MultiTaskNetwork:
-    """Return a copy of some members of a stack, as a network of their own."""
+    """Return a network of copies of some members of a stack."""
     part, like = plan.build_blank(len(members)), network.heads.stack.bias_0
     if part.device != like.device or part.heads.stack.bias_0.dtype != like.dtype:
         part.to(like)

@@ -27,20 +27,20 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         How the tasks share parameters: a name in `skmtl.sharing.STRATEGIES`, which stands for the strategy with its
         defaults, or a strategy with options of your choice, such as ``AttentionSharing(n_heads=2)``.
     sharing_lambda : float, default=0.1
-        λ >= 0, multiplies the strategy's penalty: the distance between towers (soft) or between queries (attention).
-        At 0 soft sharing equals ``"independent"``, for large values its towers become one. Hard sharing and
-        ``"independent"`` have no penalty.
+        λ >= 0, the weight of the strategy's penalty: the distance between the tasks' towers (soft) or queries
+        (attention). With 0 soft sharing equals ``"independent"``; with large values its towers become one. Hard
+        sharing and ``"independent"`` have no penalty.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the trunk's layers; ``()`` for none.
     head_layer_sizes : tuple of int, default=()
-        Widths of the hidden layers that each task's head has for itself.
+        Widths of the hidden layers inside each task's head; ``()`` makes every head one linear map.
     activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu"}, default="relu"
         Activation function of all hidden layers.
     dropout : float, default=0.0
         Share of hidden units dropped in training, in [0, 1).
     n_members : int, default=1
-        Networks of an ensemble, trained side by side from seeds of their own; the estimator predicts the mean of their
-        probabilities.
+        Number of networks in an ensemble, trained side by side from different seeds; the estimator predicts the mean
+        of their probabilities.
     weighting : str or Weighting, default="equal"
         How task losses become one update: a name in `skmtl.weighting.WEIGHTINGS`, or a weighting with options.
     task_weights : array-like of shape (n_tasks,) or dict, default=None
@@ -58,8 +58,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Step size, > 0.
     lr_schedule : {"constant", "linear", "cosine"}, default="constant"
         How the step size changes over the `max_epochs` of a fit: not at all, or from `lr` in the first epoch to almost
-        0 in the last one, in a straight line or along half a cosine. Each `fit` starts again at `lr`, and a call of
-        `partial_fit`, which is one epoch, keeps to it.
+        0 in the last one, in a straight line or along half a cosine. Each `fit` starts again at `lr`; `partial_fit`,
+        which is one epoch, uses `lr`.
     weight_decay : float or "auto", default="auto"
         ``"adamw"``: a step shrinks weights by the factor 1 - lr * weight_decay. Else an L2 penalty of the weights, for
         which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"`` and 0 for
@@ -78,14 +78,14 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     tol : float, default=0.0001
         By how much the validation loss must fall to count as improvement.
     callbacks : list, default=None
-        skorch callbacks, used as they are. They see the network's side: X as a tensor, y encoded (class codes or
-        standardised values, NaN where missing).
+        skorch callbacks. They see what the network sees: X as a tensor, y encoded (class codes or standardised values,
+        NaN where missing).
     device : str or torch.device, default="auto"
         Where to train; ``"auto"`` takes a CUDA device if there is one.
     dtype : {"auto", "float32", "float64"}, default="auto"
         Precision. ``"auto"`` keeps that of X on a CPU and takes float32 on a GPU.
     warm_start : bool, default=False
-        Let `fit` go on from the earlier fit, for `max_epochs` more epochs.
+        Let `fit` continue from the earlier fit, for `max_epochs` more epochs.
     random_state : int, RandomState or None, default=None
         Draws initial weights, batches, dropout and the validation split. Equal seeds give equal bits on the same
         machine and thread count.
@@ -101,7 +101,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     n_tasks_ : int
         Number of tasks.
     n_iter_ : int
-        Epochs trained; of an ensemble's member that trained longest.
+        Epochs trained; in an ensemble, by the member that trained longest.
     history_ : list of dict
         One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
         ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded. Losses of an ensemble are the
@@ -109,7 +109,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     network_ : torch.nn.Module
         The trained network; parameters begin with the axis of an ensemble's members.
     net_ : skorch.NeuralNet
-        The skorch net around it. Not kept in files.
+        The skorch net around it. Pickles leave it out.
     n_features_in_ : int
         Columns of X.
     feature_names_in_ : array of shape (`n_features_in_`,)
@@ -118,15 +118,15 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     See Also
     --------
     MultiTaskRegressor : The same for numeric targets.
-    skmtl.model_selection.transfer_gain : Say which tasks gained from sharing.
+    skmtl.model_selection.transfer_gain : Test which tasks gained from sharing.
 
     Notes
     -----
-    The first member of an ensemble is the network of ``n_members=1``, and its members are what so many fits in a row
-    with ``n_members=1`` and one RandomState instance as `random_state` would be: each has initial weights, batches and
-    dropout of its own. With `early_stopping` all validate on the same rows; each member stops on its own and goes back
-    to its own best weights. Members whose loss diverges are left out, with a warning, as long as there are others.
-    Callbacks see all members as one net: gradient clipping, for one, clips the norm of all their gradients.
+    Member k of an ensemble is the network that you would get from the k-th of `n_members` consecutive fits with
+    ``n_members=1`` that share one RandomState; the first is that of a single fit. With `early_stopping` all members
+    validate on the same rows, and each stops by itself and returns to its best weights. Members whose loss diverges
+    are left out with a warning, as long as others remain. Callbacks see all members as one net: gradient clipping, for
+    example, clips the norm of all their gradients together.
 
     Examples
     --------

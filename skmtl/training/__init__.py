@@ -4,7 +4,7 @@
 `train`               from tensors and hyper-parameters to a trained net
 `go_on`               the same for some epochs more
 `TrainingRun`         the hyper-parameters of one run
-`Members`             what each network of a stack has for itself
+`Members`             what differs between the networks of a stack
 `MultiTaskNet`        the skorch net: callbacks and history around the engine
 `Engine`              a stack of networks and the step that trains it
 `Record`              what happened to each member, and the history

@@ -1,4 +1,4 @@
-"""The batches of an epoch, gathered without a data loader into buffers that stay where they are."""
+"""The batches of an epoch, gathered without a data loader into buffers that are reused."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Batch:
     Attributes
     ----------
     x : Tensor of shape (batch, ...) or (member, batch, ...)
-        Rows of X; where they lie does not change while training goes on.
+        Rows of X, in a buffer that stays the same while training continues.
     y : Tensor of shape (batch, task) or (member, batch, task)
         Encoded targets.
     coefficient : Tensor of the shape of y, or one number
         What multiplies the loss of each label.
     by_member : bool
-        Whether every member has rows of its own.
+        Whether the rows differ between members.
     passes : object
         What whoever trains has bound to `x`; None at first.
     """
@@ -69,7 +69,7 @@ class Batches:
     Yields
     ------
     Batch
-        With a member axis where members have rows or a generator of their own. The next one may overwrite it.
+        With a member axis where rows or generators differ between members. The next batch may overwrite it.
     """
 
     def __init__(
@@ -127,9 +127,9 @@ class Batches:
 
 
 class _Draw:
-    """Gather rows into buffers that are allocated once per batch size, so that a step finds them where they were.
+    """Gather rows into buffers that are allocated once per batch size, to which a step can be bound.
 
-    Each member's batch begins on an alignment boundary, so that it is computed with as it would be alone.
+    Each member's batch begins on an alignment boundary, so that it gives the results it would give alone.
     """
 
     def __init__(self, data: TensorData) -> None:
@@ -150,7 +150,7 @@ class _Draw:
         self._gather(index, self._epoch)
         for x, y, *coefficient in self._parts:
             _, batch = self._buffer(x.shape[:1])
-            batch.x.copy_(x)  # the layers are bound to where it lies
+            batch.x.copy_(x)  # the layers are bound to this buffer
             batch.y, batch.coefficient = y, coefficient[0] if coefficient else self._common
             yield batch
 
@@ -173,7 +173,7 @@ class _Draw:
         return [self._X.buffer(n), *(table.new_empty(n, table.shape[1]) for table in self._labels)]
 
     def _buffer(self, shape: tuple[int, ...]) -> tuple[list[Tensor], Batch]:
-        """Return the buffers for rows of this shape, (batch,) or (member, batch), and the batch that lies in them."""
+        """Return the buffers for rows of this shape, (batch,) or (member, batch), and the batch over them."""
         n = shape[-1]
         if n not in self._buffers:
             by_member = len(shape) == 2

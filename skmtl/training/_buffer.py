@@ -1,11 +1,12 @@
 """One flat buffer for all parameters, and one for their gradients.
 
 Parameters stay ordinary module parameters, but become views of one aligned storage, so that an optimiser's step, a
-copy of the best weights or a gradient norm is one operation instead of one per parameter. Of each module with a stack
-of networks every weight gets a region (*stack_shape, parameter), and all biases together get one. So the gradient of a
-weight is contiguous, and one batched product can write it; torch computes one that is not network by network. Weights
-lie before biases, so that one operation shrinks them all. Inside a region every parameter is padded to 64 bytes, so
-that a network computes alike wherever it lies: a stack agrees with each of its networks alone to within rounding.
+copy of the best weights or a gradient norm is one operation instead of one per parameter. Each weight of a stacked
+module gets a region (*stack_shape, parameter); all biases of the module together get one. So the gradient of a weight
+is contiguous, and one batched product can write it; into memory that is not contiguous torch would compute it network
+by network. Weights come before biases, so that one operation shrinks them all. Inside a region every parameter is
+padded to 64 bytes, so that a network's results do not depend on its place in the stack: a stack agrees with each of
+its networks alone to within rounding.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class FlatBuffer:
         return flat
 
     def rows(self, flat: Tensor) -> Tensor:
-        """Return what lies in a flat tensor by member: (n,) -> (member, parameter), a copy."""
+        """Return a flat tensor by member, copied: (n,) -> (member, parameter)."""
         return torch.cat([region.view(flat).flatten(1) for _, region in self._regions], dim=1)
 
     def fill(self, flat: Tensor, rows: Tensor) -> Tensor:

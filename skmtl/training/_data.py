@@ -48,7 +48,7 @@ class TensorData(Dataset):
 
     @property
     def has_all_labels(self) -> bool:
-        """Whether every label is observed and counts alike."""
+        """Whether every label is observed and counts the same."""
         return self.coefficient.ndim == 0
 
     def of_members(self, index: Tensor) -> TensorData:
@@ -95,7 +95,7 @@ def make_tables(
 
 
 def _even_table(X: Rows, y: Tensor, rows: np.ndarray | None, size: int) -> TensorData:
-    """Return a table all of whose labels count alike."""
+    """Return a table all of whose labels count the same."""
     n = len(X) if rows is None else len(rows)
     return TensorData(X, y, y.new_tensor(-(-n // size) / n), _index(rows, y.device))
 

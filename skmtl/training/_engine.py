@@ -91,7 +91,7 @@ class Engine:
                 module.set_dropout(members.dropout, generators)
 
     def optimize_with(self, optimizer: type[FlatOptimizer], lr: float) -> None:
-        """Create an optimiser with this step size, of which members have multiples of their own."""
+        """Create an optimiser with this step size; each member uses its own multiple of it."""
         self.optimizer = optimizer(self.buffer, lr, self.members.weight_decay)
         self.optimizer.vary(self.members.lr / lr)
         self.optimizer.tie(self._tied, self.members.sharing_lambda)

@@ -1,4 +1,4 @@
-"""The members of a stack: what each network has for itself, and how all of them are drawn."""
+"""The members of a stack: what differs between its networks, and how all of them are drawn."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from skmtl._network import MultiTaskNetwork, NetworkPlan, stack_networks
 
 @dataclass(frozen=True)
 class Members:
-    """What each member of a stack has for itself.
+    """What differs between the members of a stack.
 
     Attributes
     ----------
     seeds : tuple of int
-        Draw the initial weights and the batches.
+        Seeds of the initial weights, the batches and dropout.
     sharing_lambda, lr, weight_decay, dropout : Tensor of shape (member,)
         Strength of the sharing penalty, step size, L2 penalty, share of units dropped.
     task_weights : Tensor of shape (member, task) or None

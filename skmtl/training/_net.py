@@ -48,7 +48,7 @@ class MultiTaskNet(NeuralNet):
     task_names : list of str
         In the network's task order, for error messages.
     schedule : callable
-        From the share of the epochs that are over, in [0, 1), to what multiplies the step sizes.
+        Returns the factor of the step sizes, given the share of the epochs that are over, in [0, 1).
     generators : sequence of torch.Generator
         One per distinct seed of the members; they shuffle the rows.
     largest : float
@@ -285,7 +285,7 @@ class MultiTaskNet(NeuralNet):
     def _heard_step(self, batch: Batch, losses: Tensor, hooks: Hooks) -> None:
         """Do `Engine.step` and call skorch's hooks around its parts.
 
-        Where members have batches of their own, callbacks see all of their rows as one batch.
+        Where batches differ between members, callbacks see all of their rows as one batch.
         """
         engine, shown = self.engine_, as_callbacks_see(batch)
         self._row["batches"].append({"train_batch_size": len(batch)})

@@ -1,7 +1,7 @@
 """Optimisers over one flat buffer: one kernel per step, whatever the number of parameters.
 
-They are `torch.optim.Optimizer`s, so that learning rate schedulers and checkpoints work, but they keep clear of the
-base class's dynamo decorators, whose first use in a process costs most of a second.
+They are `torch.optim.Optimizer`s, so that learning rate schedulers and checkpoints work, but they avoid the base
+class's dynamo decorators, whose first use in a process takes most of a second.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         self.tied: list[Region] = []
         self.sharing_lambda: Tensor | None = None  # (member,)
         self._factor = self._p.new_ones(1)  # multiple of the step size, (member,) or one for all
-        self._alike = [(1.0, [slice(0, len(self._p))])]  # each multiple, and where the parameters that have it lie
-        self._pace: tuple[float, float] | None = None  # what depends on the step size was computed for it
+        self._equal_steps = [(1.0, [slice(0, len(self._p))])]  # each multiple, and the places of its parameters
+        self._pace: tuple[float, float] | None = None  # step size and schedule that `_sizes` was computed for
         decay = torch.as_tensor(weight_decay, dtype=self._p.dtype, device=self._p.device)
         self._decay = decay.reshape(-1) if bool(decay.any()) else None  # (member,) or one for all
         self._shrinking: list[Operation] = []  # what weight decay does before a step
@@ -60,17 +60,17 @@ class FlatOptimizer(torch.optim.Optimizer):
         members: dict[float, list[int]] = {}
         for m, factor in enumerate(lr_factor.tolist()):
             members.setdefault(factor, []).append(m)
-        self._alike = [(factor, self.buffer.places(who)) for factor, who in members.items()]
+        self._equal_steps = [(factor, self.buffer.places(who)) for factor, who in members.items()]
         self._factor, self._pace = lr_factor, None
 
     def state_by_member(self) -> dict[str, Tensor]:
-        """Return each state that members have for themselves, (member, k), copied; not the common step count."""
+        """Return a copy of each state that differs between members, (member, k); the step count does not."""
         flat = self._p.shape
         own = {name: value for name, value in self.state[self.buffer.data].items() if value.ndim}
         return {name: self.buffer.rows(v) if v.shape == flat else v.flatten(1).clone() for name, v in own.items()}
 
     def take_over(self, earlier: FlatOptimizer, states: dict[str, Tensor]) -> None:
-        """Go on with the step size and step count of another optimiser, and with these states of members."""
+        """Continue with the step size and step count of another optimiser, and with these states of members."""
         self.param_groups[0]["lr"] = earlier.param_groups[0]["lr"]
         own = self.state[self.buffer.data]
         for name, value in earlier.state[earlier.buffer.data].items():
@@ -105,14 +105,14 @@ class FlatOptimizer(torch.optim.Optimizer):
     step.hooked = True  # keep the base class from wrapping every step in a profiler record
 
     def _change_pace(self, lr: float, schedule: float) -> None:
-        """Compute what depends on the step sizes."""
+        """Compute everything that depends on the step sizes."""
         self._pace = lr, schedule
-        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; in this order, as alone
-        self._sizes = [(lr * factor * schedule, places) for factor, places in self._alike]
+        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; multiplied in a single fit's order
+        self._sizes = [(lr * factor * schedule, places) for factor, places in self._equal_steps]
         self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
 
     def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield parameters and gradients that weight decay acts on, and what to multiply with: all at once if alike."""
+        """Yield parameters that weight decay acts on, their gradients, and its factor: one part if all share a factor."""
         factor, n = self._decay_factor(), self.buffer.n_weights
         if bool((factor == factor[0]).all()):
             yield self._p[:n], self._g[:n], factor[:1]
@@ -130,7 +130,7 @@ class FlatOptimizer(torch.optim.Optimizer):
             proximal_step_(theta, metric, strength, push, common, scratch)
 
     def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Operation:
-        """Return what applies weight decay in a step: as an L2 penalty unless a subclass says otherwise."""
+        """Return what applies weight decay in a step: as an L2 penalty unless a subclass overrides it."""
         return partial(g.addcmul_, p, factor)
 
     def _decay_factor(self) -> Tensor:

@@ -53,7 +53,7 @@ class TrainingRun:
     verbose : int
         1 for a progress bar.
     earlier : MultiTaskNet or MultiTaskNetwork or None
-        Where to go on from.
+        What to continue from.
     largest : float
         Size up to which outputs are of use.
     change_of_units : tuple of two arrays of shape (task,) or None
