@@ -105,3 +105,24 @@ def _check_parameters(obj) -> None:
     assert list(documented) == list(parameters)
     defaults = {parameter: _documented_default(text) for parameter, text in documented.items()}
     assert defaults == {parameter: p.default for parameter, p in parameters.items()}
+
+
+OWN_WORDS = {"n_members", "warm_start", "estimator"}
+"""Parameters that mean something else, or more, in one class than in another of the same family."""
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("skmtl.MultiTaskClassifier", "skmtl.MultiTaskRegressor"),
+        ("skmtl.model_selection.StackedGridSearchCV", "skmtl.model_selection.StackedRandomizedSearchCV"),
+    ],
+)
+def test_what_two_classes_share_is_described_alike(one, other):
+    mine, theirs = (
+        {entry.name: (entry.type, entry.desc) for entry in NumpyDocString(inspect.getdoc(resolve(name)))["Parameters"]}
+        for name in (one, other)
+    )
+    shared = (mine.keys() & theirs.keys()) - OWN_WORDS
+    assert len(shared) > 5
+    assert {name: mine[name] for name in shared} == {name: theirs[name] for name in shared}

@@ -112,7 +112,7 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
 
     def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield parameters that weight decay acts on, their gradients, and its factor: one part if all share a factor."""
+        """Yield parameters that decay, their gradients and the factor: in one part if all share a factor."""
         factor, n = self._decay_factor(), self.buffer.n_weights
         if bool((factor == factor[0]).all()):
             yield self._p[:n], self._g[:n], factor[:1]
