@@ -28,8 +28,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         defaults, or a strategy with options of your choice, such as ``AttentionSharing(n_heads=2)``.
     sharing_lambda : float, default=0.1
         λ >= 0, the weight of the strategy's penalty: the distance between the tasks' towers (soft) or queries
-        (attention). With 0 soft sharing equals ``"independent"``; with large values its towers become one. Hard
-        sharing and ``"independent"`` have no penalty.
+        (attention). With 0 soft sharing equals ``"independent"``; with large values its towers become one. Strategies
+        without a penalty, such as hard sharing, ignore it.
     hidden_layer_sizes : tuple of int, default=(64, 64)
         Widths of the trunk's layers; ``()`` for none.
     head_layer_sizes : tuple of int, default=()

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.model_selection import KFold, cross_val_score
 
+from skmtl.model_selection import HalvingStackedSearchCV
 from skmtl.weighting import DynamicWeightAverage
 from tests import _asserts as laws
 from tests._cases import make_estimator, make_table
@@ -89,6 +91,22 @@ def test_an_ensemble_whose_members_stop_early_is_its_members():
     laws.assert_is_the_mean_of_its_members(ensemble, X, y, X_val=X_val, y_val=y_val)
     fitted = ensemble.fit(X, y, X_val=X_val, y_val=y_val)
     assert len(fitted.history_) > 3
+
+
+def test_survivors_of_halving_continue_with_their_weights():
+    """The last scores are those of plain fits of as many epochs."""
+    X, y = make_table("regression", missing=0.0)
+    model = make_estimator(weighting=DynamicWeightAverage(0.3), lr=0.02, max_epochs=9)
+    grid = {"lr": [1e-4, 0.02, 0.03]}
+    search = HalvingStackedSearchCV(
+        model, grid, factor=3, min_resources=3, max_resources=9, cv=KFold(2), scoring="r2", random_state=0
+    ).fit(X, y)
+    plain = cross_val_score(model.set_params(lr=search.best_params_["lr"]), X, y, cv=KFold(2), scoring="r2")
+    last = search.cv_results_["iter"].max()
+    row = np.flatnonzero(search.cv_results_["iter"] == last)
+    assert search.cv_results_["n_resources"][row].tolist() == [9]
+    scores = [search.cv_results_[f"split{k}_test_score"][row[0]] for k in range(2)]
+    np.testing.assert_allclose(scores, plain, rtol=1e-10)
 
 
 @pytest.mark.parametrize("temperature", [0.0, -1.0, float("nan"), "hot", None])
