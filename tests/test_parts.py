@@ -87,6 +87,7 @@ def test_every_raw_column_is_one_slot_of_one_task(tasks):
     slots = list(zip(layout.column_owners.tolist(), layout.column_slots.tolist(), strict=True))
     expected = [(task, slot) for task, width in enumerate(layout.task_widths) for slot in range(width)]
     assert sorted(slots) == expected
+    np.testing.assert_array_equal(layout.task_widths, np.bincount(layout.column_owners))
     owner_of_part = [task for task, _ in single_parts(tasks)]
     assert layout.order[layout.owners].tolist() == [owner_of_part[part] for part in layout.part_order]
     assert sorted(layout.part_order.tolist()) == list(range(len(owner_of_part)))

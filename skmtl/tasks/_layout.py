@@ -101,7 +101,8 @@ class TaskLayout:
     @cached_property
     def task_widths(self) -> np.ndarray:
         """The number of raw columns of each task: (n_tasks,)."""
-        return np.bincount(self.column_owners)
+        widths = np.repeat([g.loss.width for g in self.groups], [g.loss.n_parts for g in self.groups])
+        return widths if self.has_one_part_each else np.bincount(self.owners, widths).astype(int)
 
 
 def average_members(groups: Sequence[LossGroup], raw: Tensor) -> Tensor:
@@ -153,7 +154,8 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
 
 def regression_layout(n_tasks: int) -> TaskLayout:
     """Return the layout of `n_tasks` regression tasks."""
-    return make_layout([[SquaredError(1)]] * n_tasks)
+    places, every = np.arange(n_tasks), slice(0, n_tasks)
+    return TaskLayout((LossGroup(SquaredError(n_tasks), every, every),), places, places, places)
 
 
 def classification_layout(n_classes: Sequence[int]) -> TaskLayout:

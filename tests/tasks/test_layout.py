@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from skmtl.losses import Logistic, Softmax
-from skmtl.tasks import classification_layout, regression_layout
+from skmtl.losses import Logistic, Softmax, SquaredError
+from skmtl.tasks import classification_layout, make_layout, regression_layout
 
 
 @pytest.mark.parametrize("counts", [(2,), (3, 2, 5, 4), (1, 2, 1), (2, 2, 2), (7, 100, 3, 2, 9, 1)])
@@ -47,3 +47,10 @@ def test_a_view_puts_the_class_before_the_task():
 def test_regression_has_one_column_per_task():
     layout = regression_layout(3)
     assert (layout.n_outputs, layout.n_tasks, layout.order.tolist()) == (3, 3, [0, 1, 2])
+
+
+@pytest.mark.parametrize("n_tasks", [1, 4])
+def test_a_layout_of_regressions_is_that_of_its_losses(n_tasks):
+    ours, joined = regression_layout(n_tasks), make_layout([[SquaredError(1)]] * n_tasks)
+    assert repr(ours) == repr(joined)
+    np.testing.assert_array_equal(ours.task_widths, np.ones(n_tasks))
