@@ -11,13 +11,14 @@ from skmtl._table import read_targets
 from skmtl._weights import label_shares
 from skmtl.sharing import ACTIVATIONS, SoftSharing
 from skmtl.sharing import STRATEGIES as STRATEGY_CLASSES
-from skmtl.tasks import classification_layout, regression_layout
-from skmtl.training import TensorData
+from skmtl.tasks import classification_layout, make_layout, regression_layout
+from skmtl.training import TensorData, make_tables
 from skmtl.training._data import visits
 from skmtl.weighting import WEIGHTINGS as WEIGHTING_CLASSES
 from tests import _asserts as laws
 from tests._cases import (
     KINDS,
+    LOSSES,
     N_CLASSES,
     N_FEATURES,
     N_TASKS,
@@ -214,6 +215,18 @@ def test_a_stack_is_its_members_with_other_widths_and_optimisers(sharing, hidden
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_a_stack_is_its_members_with_every_activation(sharing, activation):
     plan, data = _plan("regression", sharing, activation=activation), _data("regression", np.float64)
+    laws.assert_stack_is_its_members(plan, data, [0.0, 0.01, 1.0], WEIGHTING_CLASSES["equal"]())
+
+
+@every_strategy
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_a_stack_is_its_members_with_every_loss(sharing, loss):
+    """Two tasks of three parts each."""
+    layout, rng = make_layout([[loss], [loss]]), np.random.default_rng(0)
+    plan = NetworkPlan(STRATEGY_CLASSES[sharing](), layout, N_FEATURES, (8,), (), "relu", 0.0)
+    X, y = rng.normal(size=(48, N_FEATURES)), rng.integers(0, 2, (48, layout.n_parts)).astype(float)
+    weight = (rng.random(y.shape) < 0.7) * 1.0
+    (data,) = make_tables(torch.from_numpy(X), torch.from_numpy(y), weight, [None], 16, layout.owners)
     laws.assert_stack_is_its_members(plan, data, [0.0, 0.01, 1.0], WEIGHTING_CLASSES["equal"]())
 
 
