@@ -1,7 +1,10 @@
 r"""The tasks' attention over tokens: as a differentiable module, and forward and backward by hand.
 
-For one row, with tokens X, folded
-queries F of all heads and tasks, values V and mixed values O:
+For one row, with E tokens of width w, h heads of width d = w / h, and T tasks:
+
+    X   (E, w)       tokens                      F   (w, hT)    folded queries of all heads and tasks
+    V   (E, w)       values                      P   (E, hT)    attention weights
+    S   (E, hT)      scores                      O   (hT, w)    mixed values
 
     forward     S = X F          P = softmax(S) over tokens         O = P^T V
     backward    dV = P dO        dP = V dO^T                        dS = P * (dP - sum over tokens of P dP)
@@ -125,33 +128,15 @@ class AttentionPass(Pass):
         self._key, self._queries = module.key_weight.detach(), module.queries.weight.detach()
         self._key_gradient, self._queries_gradient = gradient_of(module.key_weight), gradient_of(module.queries.weight)
         members, tasks, width = self._queries.shape
-        batch, heads, tokens = x.shape[-2], module.n_heads, module.n_tokens
-        rows, d = members * batch, width // heads
-        self._n_heads, self._scale = heads, 1.0 / math.sqrt(d)
-        new = self._key.new_empty
-        self._q = new(members, heads, tasks, d)
-        self._key_by_head = new(members, heads, width, d)  # K
-        self._fold = new(members, width, heads, tasks)  # F
-        self._fold_gradient = new(members, heads, width, tasks)
-        self._softmax = new(rows, tokens, heads * tasks)  # P
-        self._all_mixed = new(rows, heads * tasks, width)  # O
-        self._all_mixed_gradient = self._key.new_zeros(rows, heads * tasks, width)
-        self._mixed = new(members, batch * tasks, width)
-        self.out = new(members, tasks, batch, width)
-
+        batch, self._n_heads, tokens = x.shape[-2], module.n_heads, module.n_tokens
+        self._allocate(batch, tokens)
         self._trunk = module.trunk.bind(x)
         self._tokens = module.tokens.bind(self._trunk.out)
         self._tokens_out, copy_tokens = _viewed(self._tokens.out, (members, batch * tokens, width))  # X
         self._query = module.project_query.bind(self._queries)
         self._value = module.project_value.bind(self._tokens_out)
-        self._value_out, copy_value = _viewed(self._value.out, (rows, tokens, width))  # V
+        self._value_out, copy_value = _viewed(self._value.out, (members * batch, tokens, width))  # V
         self._project_out = module.project_out.bind(self._mixed)
-        # The same buffers with other axes.
-        by_head = (members, batch, heads, tasks, heads, d)
-        self._own_mixed, self._own_mixed_gradient = (
-            every.view(by_head).diagonal(dim1=2, dim2=4).transpose(-1, -2)  # (member, batch, task, head, d)
-            for every in (self._all_mixed, self._all_mixed_gradient)
-        )
         self._by_task = (members, batch, tasks, width)
         self.forward = [
             *self._trunk.forward,
@@ -165,6 +150,25 @@ class AttentionPass(Pass):
             *self._project_out.forward,
             partial(self.out.copy_, self._project_out.out.unflatten(1, (batch, tasks)).transpose(1, 2)),
         ]
+
+    def _allocate(self, batch: int, tokens: int) -> None:
+        """Create the buffers of the attention itself."""
+        (members, tasks, width), heads, new = self._queries.shape, self._n_heads, self._key.new_empty
+        rows, d = members * batch, width // heads
+        self._scale = 1.0 / math.sqrt(d)
+        self._q = new(members, heads, tasks, d)
+        self._key_by_head = new(members, heads, width, d)  # K
+        self._fold = new(members, width, heads, tasks)  # F
+        self._fold_gradient = new(members, heads, width, tasks)
+        self._softmax = new(rows, tokens, heads * tasks)  # P
+        self._all_mixed = new(rows, heads * tasks, width)  # O
+        self._all_mixed_gradient = self._key.new_zeros(rows, heads * tasks, width)
+        self._own_mixed, self._own_mixed_gradient = (  # of each head its own columns: (member, batch, task, head, d)
+            every.view(members, batch, heads, tasks, heads, d).diagonal(dim1=2, dim2=4).transpose(-1, -2)
+            for every in (self._all_mixed, self._all_mixed_gradient)
+        )
+        self._mixed = new(members, batch * tasks, width)
+        self.out = new(members, tasks, batch, width)
 
     def receive(self, gradient: Tensor) -> None:
         new = self._key.new_empty
