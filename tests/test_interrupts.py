@@ -1,5 +1,6 @@
 """Ctrl-C at any line of a fit: the earlier fit is kept, or a partial one that says so; never silently another one."""
 
+import gc
 import os
 import signal
 import threading
@@ -158,6 +159,7 @@ def signalled(call, model, seconds):
                 os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=send)
+    gc.disable()  # Python ignores what is raised in a callback of its garbage collection, such as that of hypothesis
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         try:
@@ -167,7 +169,9 @@ def signalled(call, model, seconds):
                 done = True
         except KeyboardInterrupt:
             thread.join()
+            gc.enable()
             return "as before" if all(vars(model)[k] is v for k, v in before.items()) else "changed"
     thread.join()
+    gc.enable()
     said = any("Training was interrupted" in str(warning.message) for warning in heard)
     return "partial" if said else "ended before" if model.n_iter_ < 100_000 and model.early_stopping else "silent"

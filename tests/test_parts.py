@@ -257,7 +257,7 @@ def test_a_gradient_of_mixed_parts_is_that_of_finite_differences(sharing):
     def total():
         return float(objective(network(data.X.whole()), data.y, data.coefficient).sum())
 
-    pass_ = network.bind(data.X.whole(), len(data))
+    pass_ = network.bind(data.X.whole(), len(data.X))
     with torch.no_grad():
         for operation in pass_.forward:
             operation()
