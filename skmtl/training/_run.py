@@ -158,10 +158,8 @@ def _go_on_from(earlier, net: MultiTaskNet) -> None:
     """Copy weights, and the optimiser's state where there is one of the same kind, into a new net."""
     if earlier is None:
         return
-    network = earlier.module_ if isinstance(earlier, MultiTaskNet) else earlier
+    network, before = (earlier.module_, earlier.optimizer_) if isinstance(earlier, MultiTaskNet) else (earlier, None)
     net.module_.load_state_dict(network.state_dict())
-    before = getattr(earlier, "optimizer_", None)
     if isinstance(before, FlatOptimizer) and type(before) is type(net.optimizer_):
-        state = before.state_dict()
-        state["param_groups"][0]["lr"] = net.lr
-        net.optimizer_.load_state_dict(state)
+        net.optimizer_.take_over(before, before.state_by_member())  # `state_dict` would import torch._dynamo
+        net.optimizer_.param_groups[0]["lr"] = net.lr

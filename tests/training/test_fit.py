@@ -501,3 +501,17 @@ def test_neither_x_nor_y_nor_weights_are_changed():
     make_estimator().fit(X, y, sample_weight=weight).predict(X)
     for array, copy in zip((X, y, weight), copies, strict=True):
         np.testing.assert_array_equal(array, copy)
+
+
+def test_no_fit_imports_dynamo():
+    """It takes most of a second, and Ctrl-C amidst it leaves torch half imported."""
+    code = """
+import sys
+import numpy as np
+from skmtl import MultiTaskRegressor
+X = np.random.default_rng(0).normal(size=(50, 3))
+model = MultiTaskRegressor(warm_start=True, max_epochs=1).fit(X, X).fit(X, X).partial_fit(X, X)
+model.set_params(early_stopping=True, n_members=2, warm_start=False).fit(X, X).predict(X)
+sys.exit("torch._dynamo" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
