@@ -11,7 +11,8 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
-from skmtl._network import MultiTaskNetwork, SharedHeads
+from skmtl._heads import SharedHeads
+from skmtl._network import MultiTaskNetwork
 from skmtl._objective import Objective
 from skmtl.losses import Logistic, Softmax
 from skmtl.sharing import TrunkShape
