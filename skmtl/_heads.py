@@ -8,6 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from skmtl._memory import moved
 from skmtl.sharing import DensePass, DenseStack, Pass, is_view, submodule
 from skmtl.tasks import LossGroup, TaskLayout
 
@@ -169,5 +170,5 @@ class _Slots:
 
     def _by_slot(self, outputs: Tensor) -> Tensor:
         """Return a view (task, slot, member, batch)."""
-        self._task, self._slot = self._task.to(outputs.device), self._slot.to(outputs.device)
+        self._task, self._slot = moved(self._task, outputs.device), moved(self._slot, outputs.device)
         return outputs.permute(1, 3, 0, 2)

@@ -1,11 +1,19 @@
-"""Arrays as tensors over the same memory."""
+"""Where tensors are: over the memory of an array, or on another device."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 
-__all__ = ["tensor_over"]
+__all__ = ["moved", "tensor_over"]
+
+
+def moved(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a constant on a device; what prediction moved must still be of use in a gradient."""
+    if constant.device == device:
+        return constant
+    with torch.inference_mode(False):
+        return constant.to(device)
 
 
 def tensor_over(array: np.ndarray) -> torch.Tensor:

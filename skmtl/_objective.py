@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmtl._memory import moved
 from skmtl.tasks import TaskLayout, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
@@ -147,5 +148,5 @@ class _PartSums:
         self._index = torch.as_tensor(index)  # (task, part of the task)
 
     def __call__(self, losses: Tensor) -> Tensor:
-        self._index = self._index.to(losses.device)
+        self._index = moved(self._index, losses.device)
         return nn.functional.pad(losses, (0, 1))[..., self._index].sum(-1)

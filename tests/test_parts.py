@@ -356,3 +356,21 @@ def test_a_weight_acts_on_all_columns_of_its_task():
     assert weighting.state_.shape == (1, 4)
     moved = net.module_.heads.stack.bias_0[0, 0] != 0.0
     assert moved.tolist() == (layout.column_owners != 1).tolist()
+
+
+@pytest.mark.gpu
+@every_strategy
+@every_table
+def test_on_a_gpu_predictions_and_then_gradients(sharing, tasks):
+    """Indices that prediction moved are of use in training."""
+    layout = make_layout(tasks)
+    plan = NetworkPlan(STRATEGIES[sharing](), layout, N_FEATURES, (8,), (4,), "tanh", 0.0)
+    network, x = plan.build_blank().double(), torch.randn(6, N_FEATURES, dtype=torch.float64)
+    objective, target = Objective(layout), torch.zeros(6, layout.n_parts, dtype=torch.float64)
+    expected = objective(network(x), target, target + 1).detach()
+    network.cuda()
+    with torch.inference_mode():
+        objective(network(x.cuda()), target.cuda(), target.cuda() + 1)
+    losses = objective(network(x.cuda()), target.cuda(), target.cuda() + 1)
+    losses.sum().backward()
+    torch.testing.assert_close(losses.detach().cpu(), expected)

@@ -9,6 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from skmtl._memory import moved
 from skmtl.losses._base import Loss
 
 
@@ -92,7 +93,7 @@ class Softmax(Loss):
     def _mask(self, raw: Tensor) -> Tensor:
         if self._unused is None:
             return raw
-        self._unused = self._unused.to(raw.device)
+        self._unused = moved(self._unused, raw.device)
         return raw.masked_fill(self._unused, float("-inf"))
 
 
