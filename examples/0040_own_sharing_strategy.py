@@ -3,18 +3,19 @@ How do I write a sharing strategy of my own?
 ============================================
 
 Here: adapters. All tasks share one trunk, and each task adds a small correction
-to its features, computed by a bottleneck of its own. A strategy is two small
-classes. The first stores the options, so that `clone` and a search over
-`sharing__bottleneck` work; the second computes, for all tasks at once. Training,
-missing labels, scoring and pickling need nothing more.
+to its features, computed by a narrow layer of that task. A strategy is two
+small classes. The first stores the options, so that `clone` and a search over
+``sharing__bottleneck`` work; the second computes, for all tasks at once.
+Training, missing labels, scoring and pickling need nothing more.
 """
 
 # %%
 # The strategy
 # ------------
-# Shapes are (member, task, batch, feature). Members are networks trained side by
-# side, one in a plain fit. The corrections start at zero, so training starts from
-# hard sharing. Both stacks of layers receive the dropout of the estimator.
+# Shapes are (member, task, batch, feature). Members are networks trained side
+# by side; a plain fit has one. The corrections start at zero, so training
+# starts from hard sharing. Both stacks of layers receive the dropout of the
+# estimator.
 
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from skmtl.sharing import DenseStack, Sharing, SharingModule
 
 
 class Adapters(Sharing):
-    """One trunk and a bottleneck adapter per task (N. Houlsby et al., ICML 2019).
+    """One trunk, and an adapter per task (N. Houlsby et al., ICML 2019).
 
     Parameters
     ----------
@@ -47,7 +48,7 @@ class Adapters(Sharing):
 
 
 class AdapterModule(SharingModule):
-    """Compute h + relu(h D_t) U_t for task t, with h the features of the trunk."""
+    """Compute h + relu(h D_t) U_t for task t; h are the trunk's features."""
 
     per_task = True  # the features have a task axis
 
@@ -58,7 +59,9 @@ class AdapterModule(SharingModule):
         self.n_features_out = sizes[-1]
         options = shape.activation, shape.dropout
         self.trunk = DenseStack((member,), sizes, *options)
-        self.down = DenseStack((member, task), (sizes[-1], bottleneck), *options)
+        self.down = DenseStack(
+            (member, task), (sizes[-1], bottleneck), *options
+        )
         self.up = nn.Parameter(torch.zeros(member, task, bottleneck, sizes[-1]))
 
     def shared(self, x):  # what `transform` returns
@@ -66,23 +69,34 @@ class AdapterModule(SharingModule):
 
     def forward(self, x):
         h = self.trunk(x)
-        return h.unsqueeze(1) + self.down(h) @ self.up  # (member, task, batch, feature)
+        # (member, task, batch, feature)
+        return h.unsqueeze(1) + self.down(h) @ self.up
 
 
 # %%
 # Use it like any other
 # ---------------------
-# Eight tasks in two groups, related within a group only; 70 % of the labels are missing. Strategies and their options
-# stand in a grid like any other value.
+# Eight tasks in two groups, related within a group only; 70 % of the labels are
+# missing. A strategy object and its options go into a grid like any other
+# value.
 
 X, y = make_related_regression(
-    n_samples=400, n_features=6, n_tasks=8, n_clusters=2, relatedness=0.95, noise=0.3, missing=0.7, random_state=0
+    n_samples=400,
+    n_features=6,
+    n_tasks=8,
+    n_clusters=2,
+    relatedness=0.95,
+    noise=0.3,
+    missing=0.7,
+    random_state=0,
 )
+BUILT_IN = ["independent", "hard", "soft", "cross_stitch"]
+WIDTHS = [2, 4, 8]
 search = StackedGridSearchCV(
     MultiTaskRegressor(max_epochs=60, random_state=0),
     [
-        {"sharing": ["independent", "hard", "soft", "cross_stitch"]},
-        {"sharing": [Adapters()], "sharing__bottleneck": [2, 4, 8]},
+        {"sharing": BUILT_IN},
+        {"sharing": [Adapters()], "sharing__bottleneck": WIDTHS},
     ],
     scoring=make_task_scorer("r2"),
     refit="average",
@@ -90,7 +104,7 @@ search = StackedGridSearchCV(
 ).fit(X, y)
 
 results = search.cv_results_
-names = [f"adapters {p['sharing__bottleneck']}" if len(p) > 1 else p["sharing"] for p in results["params"]]
+names = [*BUILT_IN, *(f"adapters {width}" for width in WIDTHS)]
 print(f"{'sharing':18s}  R2 on held-out rows, mean of {y.shape[1]} tasks")
 for name, score in zip(names, results["mean_test_average"], strict=True):
     print(f"{name:18s}  {score:.3f}")
@@ -99,20 +113,22 @@ print(f"\nBest: {names[search.best_index_]}")
 # %%
 # The figure
 # ----------
-# Three folds are few to rank strategies by; a point for each of them shows how far they differ.
+# Three folds are few to rank strategies by; a point for each of them shows how
+# far they differ.
 
 folds = np.stack([results[f"split{k}_test_average"] for k in range(3)])
-gains = (folds - folds[:, [0]])[:, 1:]  # over independent towers, on the same fold
+gains = (folds - folds[:, [0]])[:, 1:]  # over independent, on the same fold
 places = np.arange(1, len(names))[::-1]
 
-figure, ax = plt.subplots(figsize=(7.5, 3.8), layout="constrained")
+figure, ax = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
 ax.plot(gains.T, places, ".", color="0.6")
 ax.plot(gains.mean(axis=0), places, "D", color="tab:blue")
 ax.axvline(0.0, color="black", lw=0.8)
 ax.set_yticks(places, names[1:])
 ax.set(
-    xlabel="gain of R² over independent towers (dots: folds, diamonds: their mean)",
-    title=f"Best of all: {names[search.best_index_]}",
+    xlabel="gain of R² over independent towers\n(dots: folds, diamonds: mean)",
+    ylabel="sharing strategy",
+    title="Eight tasks in two groups",
 )
 
 path = Path("figures", "0040_own_sharing_strategy.png")

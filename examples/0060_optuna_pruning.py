@@ -1,21 +1,25 @@
 """
-Can a search stop its bad candidates early?
-===========================================
+Can Optuna stop bad candidates early?
+=====================================
 
-Yes: a network shows after a few epochs whether it will be good. `OptunaSearchCV` trains each candidate epoch by
-epoch with ``partial_fit``, scores it after each, and drops it where it falls behind the earlier ones. The time goes to
-candidates that deserve it.
+Yes: a network often shows after a few epochs whether it will be good.
+``OptunaSearchCV`` trains each candidate epoch by epoch with ``partial_fit``,
+scores it after each, and drops it where it falls behind the earlier ones. The
+time goes to candidates that deserve it.
 
-This needs optuna and optuna-integration, which come with ``pip install "skmtl[test]"`` or ``"skmtl[docs]"``.
+Optuna and its scikit-learn integration are not installed with skmtl. From a
+checkout: ``pip install "optuna>=4.5" "optuna-integration>=4.5"``.
 """
 
 # %%
 # The search
 # ----------
-# Half of the heating and half of the cooling loads are hidden. A pipeline has no ``partial_fit``, so that the features
-# are scaled beforehand. The folds must be the same in each epoch: `MultiTaskKFold` with a ``random_state``. What is not
-# given to the search is the estimator's own ``score``, the mean R² over tasks on observed labels, which skips missing
-# ones; a scorer of several tasks would give several numbers, and Optuna wants one.
+# Half of the heating and half of the cooling loads are hidden. Optuna needs
+# ``partial_fit``, which a pipeline does not have, so the features are scaled
+# beforehand. The folds must be the same in each epoch: `MultiTaskKFold` with a
+# ``random_state``. The score is the estimator's own, the mean R² over tasks on
+# observed labels, which skips missing ones; a scorer that returns a number per
+# task would not do, for Optuna wants one number.
 
 import warnings
 from pathlib import Path
@@ -31,10 +35,14 @@ from skmtl.model_selection import MultiTaskKFold
 
 try:
     import optuna
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
     from optuna_integration import OptunaSearchCV
 except ImportError:
-    print('This example needs Optuna: pip install "optuna>=4.5" "optuna-integration>=4.5"')
+    print('Needs Optuna: pip install "optuna>=4.5" "optuna-integration>=4.5"')
     raise SystemExit(0) from None
 
 N_EPOCHS, N_CANDIDATES = 25, 16
@@ -48,8 +56,8 @@ scaler = StandardScaler().fit(X_train)
 X_train, X_test = scaler.transform(X_train), scaler.transform(X_test)
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # OptunaSearchCV is one
-warnings.filterwarnings("ignore", category=FutureWarning, module="optuna")  # of its own parts
+for category in (optuna.exceptions.ExperimentalWarning, FutureWarning):
+    warnings.filterwarnings("ignore", category=category)  # Optuna's own parts
 study = optuna.create_study(
     direction="maximize",
     sampler=optuna.samplers.TPESampler(seed=0),
@@ -76,32 +84,35 @@ search = OptunaSearchCV(
 # %%
 # What was saved, and what was found
 # ----------------------------------
-# ``max_iter`` passes of ``partial_fit`` are the same length of training as ``max_epochs`` of the last fit, which is an
-# ordinary one on all training rows.
+# ``max_iter`` passes of ``partial_fit`` are the same length of training as the
+# ``max_epochs`` of the last fit, which is an ordinary one on all training rows.
 
-curves = [np.array(list(trial.intermediate_values.values())) for trial in search.trials_]
-is_pruned = [trial.state == optuna.trial.TrialState.PRUNED for trial in search.trials_]
+curves = [
+    np.array(list(trial.intermediate_values.values()))
+    for trial in search.trials_
+]
+PRUNED = optuna.trial.TrialState.PRUNED
+is_pruned = [trial.state == PRUNED for trial in search.trials_]
 n_trained = sum(len(curve) for curve in curves)
+n_full = N_CANDIDATES * N_EPOCHS
 print(f"{sum(is_pruned)} of {N_CANDIDATES} candidates were dropped early.")
-print(f"{n_trained} epochs were trained instead of {N_CANDIDATES * N_EPOCHS}, in each of 3 folds.")
-print(
-    "Best:",
-    ", ".join(
-        f"{name} = {value:.3g}" if isinstance(value, float) else f"{name} = {value}"
-        for name, value in search.best_params_.items()
-    ),
-)
+print(f"{n_trained} epochs were trained instead of {n_full}, in each fold.")
+for name, value in search.best_params_.items():
+    print(f"  {name} = {value:.3g}" if isinstance(value, float) else
+          f"  {name} = {value}")  # fmt: skip
+chosen = search.best_estimator_.score(X_test, y_test)
+defaults = default.fit(X_train, y_train).score(X_test, y_test)
 print(f"R2 in cross-validation, mean of both loads: {search.best_score_:.3f}")
-print(f"R2 on test rows: chosen {search.best_estimator_.score(X_test, y_test):.3f},", end=" ")
-print(f"defaults with as many epochs {default.fit(X_train, y_train).score(X_test, y_test):.3f}")
+print(f"R2 on test rows: chosen {chosen:.3f}, defaults {defaults:.3f}")
 
 # %%
 # The figure
 # ----------
-# Each line is a candidate. A dot is where it was dropped: its best score so far was below the median of the earlier
-# candidates' scores after as many epochs. The first five are never dropped: there is no median yet to go by.
+# Each line is a candidate. A dot is where it was dropped: its best score so far
+# was below the median of the earlier candidates' scores after as many epochs.
+# The first five are never dropped: there is no median yet to go by.
 
-figure, ax = plt.subplots(figsize=(7.5, 4.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(7.0, 4.9), layout="constrained")
 for curve, pruned in zip(curves, is_pruned, strict=True):
     epochs = np.arange(1, len(curve) + 1)
     ax.plot(epochs, curve, color="0.6" if pruned else "tab:blue", lw=1.2)
@@ -110,11 +121,15 @@ for curve, pruned in zip(curves, is_pruned, strict=True):
 best = curves[search.best_index_]
 ax.plot(np.arange(1, len(best) + 1), best, color="tab:orange", lw=2.5)
 ax.plot([], [], color="0.6", marker="o", label="dropped")
-ax.plot([], [], color="tab:blue", label="trained to the end (the first 5 in any case)")
+ax.plot([], [], color="tab:blue", label="trained to the end")
 ax.plot([], [], color="tab:orange", lw=2.5, label="chosen")
-ax.set_ylim(max(-0.2, min(curve[-1] for curve in curves) - 0.05), 1.0)
-ax.set_title(f"{n_trained} epochs instead of {N_CANDIDATES * N_EPOCHS}: pruning leaves the time to the good ones")
-ax.set(xlabel="epoch (one partial_fit)", ylabel="R² on held-out folds, mean of two loads")
+lowest = min(curve[-1] for curve in curves)  # all ends are in view
+ax.set_ylim(lowest - 0.05, 1.02)
+ax.set_title(f"{n_trained} epochs instead of {n_full}")
+ax.set(
+    xlabel="epoch (one partial_fit)",
+    ylabel="R² on held-out folds, mean of two loads",
+)
 ax.legend(loc="lower right")
 
 path = Path("figures", "0060_optuna_pruning.png")
