@@ -8,7 +8,8 @@ from numbers import Real
 
 import numpy as np
 
-from skmtl._table import TargetTable, objects_of
+from skmtl._labels import objects_of
+from skmtl._table import TargetTable
 from skmtl._validation import check_task_names
 from skmtl.tasks import ClassCodec
 

@@ -9,30 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from functools import cached_property
-from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
-__all__ = [
-    "TargetTable",
-    "check_columns",
-    "check_distinct",
-    "column_names",
-    "common_dtype",
-    "floats_of",
-    "name_tasks",
-    "objects_of",
-    "observed_in",
-    "read_targets",
-    "survives",
-]
-
-
-NEVER_MISSING = {str, bytes, int, bool}
+from skmtl._labels import as_objects, common_dtype, floats_of, native, objects_of, observed_in, says_the_same
 
 
 @dataclass(frozen=True)
@@ -256,66 +239,13 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
         array = np.asarray(y)
     except UnicodeDecodeError:  # of bytes beside text, which numpy would read as text
         return np.asarray(y, dtype=object)
-    return array if _says_the_same(array, cells) else np.asarray(y, dtype=object)
+    return array if says_the_same(array, cells) else np.asarray(y, dtype=object)
 
 
 def _cells(row):
     if isinstance(row, (list, tuple)):
         return row
     return np.asarray(row) if getattr(row, "ndim", 0) else [row]
-
-
-def _says_the_same(array: np.ndarray, labels: Sequence) -> bool:
-    """Return whether an array that numpy made of labels holds them unchanged.
-
-    Numbers become strings beside strings, strings lose zeros at their end, and beside floats or large integers whole
-    numbers become floats, not all of which floats can hold.
-    """
-    if array.dtype.kind in "US":
-        return (
-            all(issubclass(kind, (str, bytes)) for kind in set(map(type, labels))) and array.ravel().tolist() == labels
-        )
-    if array.dtype.kind == "f" and (np.abs(array) >= _exact(array.dtype)).any():
-        return all(a == int(v) for a, v in zip(array.ravel().tolist(), labels, strict=True) if isinstance(v, Integral))
-    return True
-
-
-def _read_series(series) -> np.ndarray:
-    """Return a Series or Arrow column as an array that keeps integers integers where labels are missing."""
-    if _is_arrow(series):
-        return _as_objects(series.to_pylist())
-    if hasattr(series, "is_null"):  # polars
-        if series.null_count() or series.dtype.is_temporal():
-            return _as_objects(series.to_list()) if not _counts_nanoseconds(series) else objects_of(series.to_numpy())
-        series = series.to_numpy()
-    array = np.asarray(series)
-    if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
-        return _as_objects(series.tolist())
-    return objects_of(array) if array.dtype.kind in "mM" else array
-
-
-def _counts_nanoseconds(series) -> bool:
-    """Return whether a polars column holds times that Python's own types cannot."""
-    return getattr(series.dtype, "time_unit", None) == "ns" and getattr(series.dtype, "time_zone", None) is None
-
-
-def objects_of(labels: np.ndarray) -> np.ndarray:
-    """Return labels as objects that compare and hash exactly: dates and durations as those of pandas.
-
-    numpy makes whole numbers of its dates in nanoseconds, and Python's own have none.
-    """
-    if labels.dtype.kind in "mM":
-        import pandas
-
-        return pandas.Series(labels.ravel()).astype(object).to_numpy().reshape(labels.shape)
-    return labels.astype(object)
-
-
-def _as_objects(labels: list) -> np.ndarray:
-    return np.fromiter(labels, dtype=object, count=len(labels))  # labels may be sequences
-
-
-# ---- labels ---------------------------------------------------------------------------------------------------------
 
 
 def _read_column(column) -> tuple[np.ndarray, np.ndarray]:
@@ -325,94 +255,26 @@ def _read_column(column) -> tuple[np.ndarray, np.ndarray]:
     if array.dtype.kind == "T":  # numpy's strings of variable width, whose mark of a missing one may be a string, too
         mark = getattr(array.dtype, "na_object", None)
         is_mark = [not isinstance(v, str) or (isinstance(mark, str) and v == mark) for v in array]
-        array = _as_objects([None if missing else v for v, missing in zip(array, is_mark, strict=True)])
+        array = as_objects([None if missing else v for v, missing in zip(array, is_mark, strict=True)])
     array = np.asarray(array)
     seen = observed_in(array) if masked is None else observed_in(array) & ~masked
-    return _native(array, seen), seen
+    return native(array, seen), seen
 
 
-def observed_in(array: np.ndarray) -> np.ndarray:
-    """Return where a column has a label: bool array of shape (n_samples,)."""
-    if array.dtype.kind in "fc":
-        return ~np.isnan(array)
-    if array.dtype.kind in "mM":
-        return ~np.isnat(array)
-    if array.dtype.kind != "O" or set(map(type, array)) <= NEVER_MISSING:
-        return np.ones(len(array), dtype=bool)
-    return np.fromiter((not _is_missing(v) for v in array), dtype=bool, count=len(array))
+def _read_series(series) -> np.ndarray:
+    """Return a Series or Arrow column as an array that keeps integers integers where labels are missing."""
+    if _is_arrow(series):
+        return as_objects(series.to_pylist())
+    if hasattr(series, "is_null"):  # polars
+        if series.null_count() or series.dtype.is_temporal():
+            return as_objects(series.to_list()) if not _counts_nanoseconds(series) else objects_of(series.to_numpy())
+        series = series.to_numpy()
+    array = np.asarray(series)
+    if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
+        return as_objects(series.tolist())
+    return objects_of(array) if array.dtype.kind in "mM" else array
 
 
-def _is_missing(value) -> bool:
-    if type(value) in NEVER_MISSING:
-        return False
-    if value is None or value is np.ma.masked or type(value).__name__ in ("NAType", "NaTType"):
-        return True
-    if isinstance(value, (float, np.floating)):
-        return value != value
-    if isinstance(value, (np.datetime64, np.timedelta64)):
-        return bool(np.isnat(value))
-    return isinstance(value, Decimal) and value.is_nan()
-
-
-def _native(array: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """Return an object column in the plain dtype of its observed labels; a mix of types stays objects."""
-    if array.dtype.kind != "O":
-        return array
-    labels = array[observed].tolist()
-    kinds = set(map(type, labels))
-    if any(hasattr(kind, "__len__") and not issubclass(kind, (str, bytes)) for kind in kinds):
-        return array  # lists, arrays, tuples
-    if any(issubclass(kind, (str, bytes)) for kind in kinds) and len({issubclass(kind, str) for kind in kinds}) > 1:
-        return array
-    plain = np.asarray(labels)
-    if plain.ndim != 1 or plain.dtype.kind == "O" or not _says_the_same(plain, labels):
-        return array
-    column = np.zeros(len(array), dtype=plain.dtype)
-    column[observed] = plain
-    return column
-
-
-def common_dtype(columns: Sequence[np.ndarray]) -> np.dtype:
-    """Return the dtype that holds every column; objects where numpy would turn one kind of label into another."""
-    kinds = {column.dtype.kind for column in columns}
-    if kinds <= set("iuf") or (len(kinds) == 1 and kinds <= set("bmM")) or kinds in ({"U"}, {"S"}):
-        dtype = np.result_type(*columns)
-        if all(survives(column, dtype) for column in columns):
-            return dtype
-    return np.dtype(object)
-
-
-def survives(labels: np.ndarray, dtype: np.dtype) -> bool:
-    """Return whether labels are the same ones in another dtype."""
-    kinds = {labels.dtype.kind, dtype.kind}
-    if dtype.kind == "O" or len(labels) == 0 or (len(kinds) == 1 and np.can_cast(labels.dtype, dtype)):
-        return True
-    if len(kinds) == 2 and not kinds <= set("iuf"):
-        return False
-    if labels.dtype.kind in "iu" and dtype.kind == "f" and max(-int(labels.min()), int(labels.max())) <= _exact(dtype):
-        return True  # without a look at each
-    with np.errstate(all="ignore"):
-        return bool(labels.astype(dtype).tolist() == labels.tolist())
-
-
-def _exact(dtype: np.dtype) -> int:
-    """Return up to where a type of floats holds every whole number."""
-    return 2 ** (np.finfo(dtype).nmant + 1)
-
-
-def floats_of(labels: np.ndarray, what: str) -> np.ndarray:
-    """Return observed labels as float64; `what` begins the message that refuses what is no finite number."""
-    if labels.dtype.kind not in "biuf":
-        is_object = labels.dtype.kind == "O"
-        strange = [v for v in labels if not isinstance(v, (Real, Decimal))][:1] if is_object else list(labels[:1])
-        if strange:
-            found = strange[0].item() if isinstance(strange[0], np.character) else strange[0]
-            raise ValueError(f"{what} must hold numbers. Found {found!r}.")
-    try:
-        with np.errstate(over="ignore"):
-            floats = labels.astype(np.float64, copy=False)
-    except OverflowError:
-        raise ValueError(f"{what} must hold numbers of size < 1.8e308. Found a larger one.") from None
-    if np.isinf(floats).any():
-        raise ValueError(f"{what} must hold finite numbers. Found infinity or a value too large for float64.")
-    return floats
+def _counts_nanoseconds(series) -> bool:
+    """Return whether a polars column holds times that Python's own types cannot."""
+    return getattr(series.dtype, "time_unit", None) == "ns" and getattr(series.dtype, "time_zone", None) is None

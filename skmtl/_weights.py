@@ -8,7 +8,8 @@ from numbers import Number
 import numpy as np
 from numpy.typing import ArrayLike
 
-from skmtl._table import check_columns, check_distinct, floats_of, read_targets
+from skmtl._labels import floats_of
+from skmtl._table import check_columns, check_distinct, read_targets
 
 __all__ = ["by_name", "in_units_of_the_largest", "label_shares", "read_weights"]
 

@@ -9,8 +9,9 @@ from sklearn.utils._param_validation import StrOptions
 
 from skmtl._base import BaseMultiTask
 from skmtl._class_weight import weigh_classes
+from skmtl._labels import common_dtype, survives
 from skmtl._reading import Start
-from skmtl._table import TargetTable, common_dtype, read_targets, survives
+from skmtl._table import TargetTable, read_targets
 from skmtl._validation import check_some_weight
 from skmtl._weights import in_units_of_the_largest
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout

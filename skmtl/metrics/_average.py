@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from skmtl._table import floats_of
+from skmtl._labels import floats_of
 from skmtl._weights import by_name
 from skmtl.metrics._means import mean_of, relative
 

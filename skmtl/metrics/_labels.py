@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skmtl._table import objects_of, survives
+from skmtl._labels import objects_of, survives
 
 __all__ = ["class_list", "distinct", "equal", "families", "is_class_list", "sorted_union"]
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from skmtl._table import TargetTable, check_columns, floats_of, read_targets
+from skmtl._labels import floats_of
+from skmtl._table import TargetTable, check_columns, read_targets
 
 __all__ = ["label_columns", "per_task", "probabilities"]
 

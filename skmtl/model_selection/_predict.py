@@ -8,7 +8,8 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples
 
-from skmtl._table import TargetTable, common_dtype, objects_of, read_targets
+from skmtl._labels import common_dtype, objects_of
+from skmtl._table import TargetTable, read_targets
 from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
 from skmtl.tasks import sorted_classes
 

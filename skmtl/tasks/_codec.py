@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets
 
-from skmtl._table import objects_of, survives
+from skmtl._labels import objects_of, survives
 
 
 @dataclass(frozen=True)
