@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from skmtl._label_codes import label_codes
 from skmtl._network import NetworkPlan
 from skmtl._parameters import device_of, input_dtypes, network_plan
 from skmtl._rows import rows_of
-from skmtl._stratify import assign_parts, label_codes
+from skmtl._stratify import assign_parts
 from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_label_weights, check_targets
 from skmtl.training import TensorData, make_tables

@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from skmtl._stratify import assign_parts, is_continuous, label_codes
+from skmtl._label_codes import is_continuous, label_codes
+from skmtl._stratify import assign_parts
 
 
 def _random_codes(seed, n, n_tasks, n_classes, missing=0.2, skew=1.5):

@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
-from skmtl._stratify import assign_parts, label_codes
+from skmtl._label_codes import label_codes
+from skmtl._stratify import assign_parts
 from skmtl._table import read_targets
 
 __all__ = ["MultiTaskKFold"]
