@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-__all__ = ["moved", "tensor_over"]
-
 
 def moved(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Return a constant on a device; what prediction moved must still be of use in a gradient."""

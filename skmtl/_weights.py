@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike
 from skmtl._labels import floats_of
 from skmtl._table import check_columns, check_distinct, read_targets
 
-__all__ = ["by_name", "in_units_of_the_largest", "label_shares", "read_weights"]
-
 
 def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str]) -> np.ndarray:
     """Return weights as floats of shape (n_samples, 1), of rows, or (n_samples, n_tasks), of labels.

@@ -10,8 +10,6 @@ from skmtl._labels import floats_of
 from skmtl._weights import by_name
 from skmtl.metrics._means import mean_of, relative
 
-__all__ = ["AVERAGES", "average_of", "check_keys"]
-
 AVERAGES: dict[str, Callable[[np.ndarray], float]] = {
     "mean": lambda values: mean_of(values, None),
     "median": np.median,

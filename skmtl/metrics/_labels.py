@@ -12,8 +12,6 @@ import numpy as np
 
 from skmtl._labels import objects_of, survives
 
-__all__ = ["class_list", "distinct", "equal", "families", "is_class_list", "sorted_union"]
-
 
 @lru_cache(maxsize=256)
 def _family(label_type: type) -> str:

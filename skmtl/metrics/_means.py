@@ -10,8 +10,6 @@ import numpy as np
 from skmtl._table import TargetTable
 from skmtl._weights import read_weights
 
-__all__ = ["mean_of", "relative", "scaled", "weight_of_each"]
-
 _TINY = np.finfo(np.float64).tiny
 
 

@@ -16,8 +16,6 @@ import numpy as np
 from skmtl.metrics import _of_classes as of_classes
 from skmtl.metrics import _of_numbers as of_numbers
 
-__all__ = ["METRICS", "TaskMetric", "find_metric"]
-
 Weight = np.ndarray | None
 
 

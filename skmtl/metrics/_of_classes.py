@@ -12,8 +12,6 @@ from sklearn.metrics import log_loss as sklearn_log_loss
 from skmtl.metrics._labels import equal
 from skmtl.metrics._means import mean_of
 
-__all__ = ["accuracy", "average_precision", "balanced_accuracy", "f1", "f1_macro", "log_loss", "roc_auc"]
-
 Weight = np.ndarray | None
 
 

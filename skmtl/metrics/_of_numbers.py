@@ -12,15 +12,6 @@ import numpy as np
 
 from skmtl.metrics._means import mean_of, scaled
 
-__all__ = [
-    "explained_variance",
-    "mean_absolute_error",
-    "mean_squared_error",
-    "r2",
-    "root_mean_squared_error",
-    "rrmse",
-]
-
 Weight = np.ndarray | None
 MeanSquare = tuple[float, int]
 

@@ -9,8 +9,6 @@ import numpy as np
 from skmtl._labels import floats_of
 from skmtl._table import TargetTable, check_columns, read_targets
 
-__all__ = ["label_columns", "per_task", "probabilities"]
-
 
 def label_columns(table: TargetTable, names: Sequence[str], what: str) -> list[np.ndarray]:
     """Return the predicted labels of each task, shape (n_samples,); a missing prediction is None."""

@@ -20,8 +20,6 @@ from skmtl.metrics._named import find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities
 from skmtl.metrics._task_scores import metric_of_each, score_each
 
-__all__ = ["TaskScorer", "UndefinedTaskWarning", "make_task_scorer"]
-
 
 class UndefinedTaskWarning(UndefinedMetricWarning):
     """Some tasks have no score in the rows at hand, such as ROC-AUC where only one class was observed."""

@@ -12,8 +12,6 @@ from skmtl.metrics._labels import class_list, distinct, families, sorted_union
 from skmtl.metrics._means import relative
 from skmtl.metrics._named import TaskMetric
 
-__all__ = ["ScoredTask"]
-
 
 @dataclass(frozen=True)
 class ScoredTask:

@@ -15,8 +15,6 @@ from skmtl.metrics._named import TaskMetric, find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities
 from skmtl.metrics._task import ScoredTask
 
-__all__ = ["classes_of_each", "metric_of_each", "score_each", "task_scores"]
-
 
 def task_scores(metric, y_true, y_pred, *, sample_weight=None, task_names=None, classes=None):
     """Score every task on its observed labels.
