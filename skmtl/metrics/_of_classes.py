@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, recall_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from skmtl.metrics._labels import equal
+from skmtl.metrics._comparison import equal
 from skmtl.metrics._means import mean_of
 
 Weight = np.ndarray | None

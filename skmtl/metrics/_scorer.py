@@ -14,7 +14,7 @@ from sklearn.utils.metadata_routing import MetadataRequest
 
 from skmtl._table import TargetTable, check_columns, check_distinct, read_targets
 from skmtl.metrics._average import AVERAGES, average_of
-from skmtl.metrics._labels import is_class_list
+from skmtl.metrics._comparison import is_class_list
 from skmtl.metrics._means import weight_of_each
 from skmtl.metrics._named import find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities

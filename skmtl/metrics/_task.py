@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skmtl._labels import floats_of
-from skmtl.metrics._labels import class_list, distinct, families, sorted_union
+from skmtl.metrics._comparison import class_list, distinct, families, sorted_union
 from skmtl.metrics._means import relative
 from skmtl.metrics._named import TaskMetric
 

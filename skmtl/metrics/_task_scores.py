@@ -9,7 +9,7 @@ import numpy as np
 
 from skmtl._table import TargetTable, check_columns, check_distinct, read_targets
 from skmtl.metrics._average import check_keys
-from skmtl.metrics._labels import is_class_list
+from skmtl.metrics._comparison import is_class_list
 from skmtl.metrics._means import weight_of_each
 from skmtl.metrics._named import TaskMetric, find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities
