@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from sklearn import get_config
@@ -16,7 +17,7 @@ from skmtl._table import TargetTable, check_columns, check_distinct, read_target
 from skmtl.metrics._average import AVERAGES, average_of
 from skmtl.metrics._comparison import is_class_list
 from skmtl.metrics._means import weight_of_each
-from skmtl.metrics._named import find_metric
+from skmtl.metrics._named import TaskMetric, find_metric
 from skmtl.metrics._predictions import label_columns, per_task, probabilities
 from skmtl.metrics._task_scores import metric_of_each, score_each
 
@@ -172,10 +173,9 @@ class TaskScorer:
         table = read_targets(y)
         names = _fitted_task_names(estimator, table)
         metrics = metric_of_each(self.metric, names)
-        outputs = _ask(estimator, X, {metric.reads for metric in metrics}, names)
-        predictions = [outputs[metric.reads == "probabilities"][t] for t, metric in enumerate(metrics)]
+        outputs = _outputs_of(estimator, X, metrics, names)
         weight = weight_of_each(sample_weight, table, names)
-        scores = score_each(metrics, names, table, predictions, weight, _fitted_classes(estimator, len(names)))
+        scores = score_each(metrics, names, table, outputs, weight, _fitted_classes(estimator, len(names)))
         return {
             name: -score if metric.is_loss else score
             for (name, score), metric in zip(scores.items(), metrics, strict=True)
@@ -228,23 +228,35 @@ class TaskScorer:
         warnings.warn(f"{text} {hint}, and are left out of the average.", UndefinedTaskWarning, stacklevel=3)
 
 
-def _ask(estimator, X, reads: set[str], names: list[str]) -> dict[bool, list]:
-    """Return the estimator's answers per task: of predict under False, of predict_proba under True."""
-    outputs = {}
-    if reads - {"probabilities"}:
-        what = f"the predictions of {type(estimator).__name__}"
-        predicted = read_targets(estimator.predict(X), what)
-        predicted = replace(predicted, names=None) if predicted.ndim == 1 else predicted  # a lone Series: any name
-        outputs[False] = label_columns(predicted, names, what)
-    if "probabilities" in reads:
-        if not hasattr(estimator, "predict_proba"):
-            raise TypeError(
-                f"The metric needs class probabilities, which {type(estimator).__name__} does not predict. Score a "
-                f"classifier, or choose a metric of labels or numbers."
-            )
-        entries = per_task(estimator.predict_proba(X), len(names), "predict_proba")
-        outputs[True] = [probabilities(entry, name) for entry, name in zip(entries, names, strict=True)]
-    return outputs
+def _outputs_of(estimator: Any, X: Any, metrics: list[TaskMetric], names: list[str]) -> list[np.ndarray]:
+    """Return the output that each task's metric reads: class probabilities, or predicted labels or numbers.
+
+    `predict` and `predict_proba` are called at most once each, and only if a metric reads their result.
+    """
+    reads_proba = [metric.reads == "probabilities" for metric in metrics]
+    labels = [] if all(reads_proba) else _predict(estimator, X, names)
+    proba = _predict_proba(estimator, X, names) if any(reads_proba) else []
+    return [proba[t] if reads else labels[t] for t, reads in enumerate(reads_proba)]
+
+
+def _predict(estimator: Any, X: Any, names: list[str]) -> list[np.ndarray]:
+    """Return the labels or numbers that are predicted for each task."""
+    what = f"the predictions of {type(estimator).__name__}"
+    predicted = read_targets(estimator.predict(X), what)
+    if predicted.ndim == 1:
+        predicted = replace(predicted, names=None)  # a single Series may have any name
+    return label_columns(predicted, names, what)
+
+
+def _predict_proba(estimator: Any, X: Any, names: list[str]) -> list[np.ndarray]:
+    """Return the class probabilities of each task."""
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"The metric needs class probabilities, which {type(estimator).__name__} does not predict. Score a "
+            f"classifier, or choose a metric of labels or numbers."
+        )
+    entries = per_task(estimator.predict_proba(X), len(names), "predict_proba")
+    return [probabilities(entry, name) for entry, name in zip(entries, names, strict=True)]
 
 
 def _fitted_task_names(estimator, table: TargetTable) -> list[str]:
