@@ -22,14 +22,14 @@ def label_codes(
     observed : bool array of shape (n_samples, n_tasks)
         False where a label is missing.
     n_bins : int, default=5
-        Bins of a column of numbers; fewer where it has less than two labels a bin.
+        Bins of a column of numbers; fewer if a bin would have less than two labels.
     continuous : sequence of n_tasks bools, default=None
-        Which columns are numbers to be binned. None: those that `is_continuous` names.
+        Which columns are binned. None: those for which `is_continuous` returns True.
 
     Returns
     -------
     int array of shape (n_samples, n_tasks)
-        Codes from 0 in every column, -1 where a label is missing.
+        Codes, numbered from 0 in each column; -1 where a label is missing.
     """
     codes = np.full(observed.shape, -1, dtype=np.int64, order="F")  # `assign_parts` reads it column by column
     for t, column in enumerate(columns):
@@ -40,10 +40,11 @@ def label_codes(
 
 
 def is_continuous(labels: np.ndarray) -> bool:
-    """Return whether a column is of numbers rather than classes.
+    """Return whether the labels of a column are numbers to be binned rather than classes.
 
-    So are numbers with a fraction, as in scikit-learn's ``type_of_target``, and whole numbers most of which occur
-    only once or twice (more than half as many different ones as labels), of which stratified parts could keep no share.
+    They are if any number has a fraction, as in scikit-learn's ``type_of_target``, or if more than two
+    integers, and more than half as many as there are labels, are distinct. Most of those occur only once, so parts
+    could not have them in proportion.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ def is_continuous(labels: np.ndarray) -> bool:
     Returns
     -------
     bool
-        True if the labels are to be binned.
+        True for numbers to be binned, False for classes.
     """
     if labels.dtype.kind not in "iuf":
         return False
@@ -64,6 +65,7 @@ def is_continuous(labels: np.ndarray) -> bool:
 
 
 def _bins(labels: np.ndarray, n_bins: int) -> np.ndarray:
+    """Return the bin of each label, between quantiles: empty bins are left out, equal labels share one."""
     n_bins = max(1, min(n_bins, len(labels) // 2))
     if n_bins == 1:
         return np.zeros(len(labels), dtype=np.int64)
@@ -74,6 +76,7 @@ def _bins(labels: np.ndarray, n_bins: int) -> np.ndarray:
 
 
 def _classes(labels: np.ndarray) -> np.ndarray:
+    """Return the number of each label's class: sorted, or for objects, which may not be sortable, as first found."""
     if labels.dtype.kind == "O":
         position = {label: c for c, label in enumerate(dict.fromkeys(labels.tolist()))}
         return np.fromiter((position[v] for v in labels.tolist()), dtype=np.int64, count=len(labels))
@@ -92,7 +95,10 @@ def _n_distinct(labels: np.ndarray) -> int:
 
 
 def _whole(labels: np.ndarray) -> np.ndarray | None:
-    """Return whole numbers less their lowest, if they are close enough to count each: far faster than sorting."""
+    """Return integers minus their minimum, if their range is small enough to count each value; else None.
+
+    Counting is far faster than sorting.
+    """
     if labels.dtype.kind not in "biuf" or not len(labels):
         return None
     low, high = float(labels.min()), float(labels.max())

@@ -1,8 +1,8 @@
-"""Parts of rows in which every class of every task keeps its share: iterative stratification.
+"""Divide rows into parts that have every class of every task in the same proportion: iterative stratification.
 
-The rows of the rarest class still to be placed go first. Each goes to the part that wants that class most, so that
-abundant classes, placed last, can make up for what the rare ones needed. In a large table only the rows of the rarest
-classes and a sample of the others are placed this way, after the remaining rows have been spread by counting.
+Rows of the rarest class are placed first, each in the part that lacks most rows of that class. Abundant classes are
+placed last, because they can balance what the rare ones left uneven. In a large table only the rows of the rarest
+classes and a sample of the others are placed this way; all other rows are spread over the parts by counting before.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-_EXACT = 8_000  # rows placed one by one, about 3 microseconds each with 5 tasks; those beyond cost a twentieth
+_EXACT = 8_000  # rows placed one by one, about 3 microseconds each with 5 tasks; spreading takes a twentieth of that
 _BATCH = 64  # rows of one class that are matched to parts together
-_GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are spread evenly and never recur
+_GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo 1, are evenly distributed and never repeat
 
-# Limits of the search for exchanges that bring a missing class to a part: rows tried on either side, passes.
+# Limits of the search for exchanges that bring a missing class to a part: rows tried on either side, and passes.
 _DONORS, _PARTNERS, _PASSES = 16, 512, 3
 
 
 def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> np.ndarray:
-    """Divide rows into parts in which every class of every task, and every task's labels, keep their share.
+    """Divide rows into parts that have every class, and the observed labels of every task, in the same proportion.
 
-    Sizes are exact (rounded shares of the rows). A class with at least as many rows as there are parts reaches every
-    part wherever the other classes leave room for it. With two parts the first is the one to learn from: every class
-    with two or more rows has one there, even where that leaves the second part smaller.
+    Part sizes are exact (the wanted shares of the rows, rounded). A class with at least as many rows as there are parts
+    reaches every part unless the other classes make that impossible. With two parts, the first is the training set:
+    it gets a row of every class that has at least two, even if that makes the second part smaller.
 
     Parameters
     ----------
     codes : int array of shape (n_samples, n_tasks)
-        Class of each label, counted from 0 in each task; -1 where it is missing.
+        Class of each label, numbered from 0 in each task; -1 where it is missing.
     proportions : sequence of n_parts floats
-        Wanted shares of the rows, > 0; they need not sum to one.
+        Wanted relative sizes of the parts, > 0; they need not sum to one.
     rng : RandomState or Generator, default=None
-        Shuffles the rows and breaks ties; None takes rows and parts in their order.
+        Shuffles the rows and breaks ties. None: rows and parts are taken in their order.
 
     Returns
     -------
@@ -43,18 +43,22 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
 
     Notes
     -----
-    The paper places row after row. Which part is next depends only on how many rows of the current class each part
-    still wants, so many rows of a class are placed at once. Beyond the paper: part sizes are kept exactly; a part that
-    has none of a class comes first; ties between parts, and which of the rows goes to which of the parts, are decided
-    by the rows' other labels; missing labels are shared out as well; classes that a part still lacks are brought there
-    by a search for exchanges of rows, which may miss one where exchanges of two rows do not suffice.
+    The paper places one row at a time. As the choice of the next part depends only on how many rows of the current
+    class each part still lacks, many rows of a class are placed at once here. This implementation adds:
+
+    * part sizes are exact;
+    * a part without any row of the current class is served first;
+    * the rows' other labels break ties between parts, and decide which row goes to which part;
+    * missing labels are divided evenly, too;
+    * a final search exchanges pairs of rows to bring classes to parts that still lack them. It does not find solutions
+      that take several exchanges at once.
 
     Of more than 8,000 rows, about 8,000 are placed in this way: half of them the rows with the rarest classes, half a
-    sample of the others. Before them all other rows are spread by counting: sorted by their rarest class and then by
-    the classes of all tasks (of the first ones, where there are more combinations than 64-bit integers), they go to
-    the parts in turns, so that each combination of classes is divided evenly. Where a class misses a part, some of
-    its rows are taken back and placed one by one as well. The rows placed one by one make up for differences that the
-    spreading has left. Time beyond a constant is that of a few sorts, unless there are thousands of rare classes.
+    sample of the others. All other rows are spread by counting before: sorted by their rarest class and then by the
+    classes of all tasks (of the first tasks only, if a 64-bit integer cannot number all combinations), they go to the
+    parts in rotation, so that each combination of classes is divided evenly. If a part then lacks a class, some rows of
+    that class are taken back and placed one by one. The rows placed one by one also balance what the spreading left
+    uneven. Time grows as that of a few sorts, unless there are thousands of rare classes.
 
     References
     ----------
@@ -63,15 +67,15 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     proportions = np.asarray(proportions, dtype=float)
     labels = _Labels(codes)
     part = _spread(labels, _part_sizes(len(codes), proportions), rng)
-    deal = _Deal(labels, part, proportions, rng)
-    deal.place_all()
-    deal.repair()
-    part[deal.rows] = deal.part
+    placement = _Placement(labels, part, proportions, rng)
+    placement.place_all()
+    placement.repair()
+    part[placement.rows] = placement.part
     return part
 
 
 def _spread(labels: _Labels, sizes: np.ndarray, rng: Any) -> np.ndarray:
-    """Return the part of each row that is spread by counting, -1 for the rows to be placed one by one."""
+    """Return the part of each row that is spread by counting; -1 for the rows to be placed one by one."""
     n = len(labels.codes)
     part = np.full(n, -1, dtype=np.int64)
     if n <= _EXACT:
@@ -86,34 +90,34 @@ def _spread(labels: _Labels, sizes: np.ndarray, rng: Any) -> np.ndarray:
 
 
 def _take_back(labels: _Labels, part: np.ndarray, rows: np.ndarray, n_parts: int) -> None:
-    """Set to -1 some rows of each label that misses a part, and as many rows of that part to make room there.
+    """Take back rows of each label that a part lacks, and as many rows of that part to free their places.
 
-    `rows` are those that were spread, the rarest classes first.
+    Rows that are taken back get part -1. `rows` are those that were spread, the rarest classes first.
     """
     absent = (labels.count(part, n_parts) == 0) & (labels.total >= n_parts)  # (part, label)
     if absent.any():
-        part[labels.some_rows(absent.any(axis=0), part, n_parts + _DONORS)] = -1
+        part[labels.rows_of(absent.any(axis=0), part, n_parts + _DONORS)] = -1
         rare, common = np.split(rows, [len(rows) // 2])
-        common = common[np.argsort(np.arange(len(common)) * _GOLDEN % 1)]  # scattered, so that no class is drained
-        rows = np.concatenate([common, rare[::-1]])  # the rarest last: they would miss the part in turn
+        common = common[np.argsort(np.arange(len(common)) * _GOLDEN % 1)]  # scattered, so that no class loses many rows
+        rows = np.concatenate([common, rare[::-1]])  # the rarest last: without them the part would lack their classes
         rows = rows[part[rows] >= 0]
         part[_first_of_each(rows, part[rows], absent.sum(axis=1))] = -1
 
 
 def _interleave(counts: np.ndarray, rng: Any) -> np.ndarray:
-    """Return a sequence of parts, each as often as its count, evenly spaced but for a shift within its turn."""
+    """Return a sequence in which each part occurs as often as its count, at even distances with a small shift each."""
     part = np.repeat(np.arange(len(counts)), counts)
     nth = np.arange(len(part)) - (np.cumsum(counts) - counts)[part]
-    # Without the shift a class that recurs in step with the turns would always go to the same part.
+    # Without the shift, classes that repeat in step with the rotation of parts would always go to the same part.
     shift = np.arange(len(part)) * _GOLDEN % 1 if rng is None else rng.random(len(part))
     return part[np.argsort((nth + shift) / counts[part], kind="stable")]
 
 
 class _Labels:
-    """The labels of all rows, numbered, and how many rows have each.
+    """The labels of all rows, numbered across tasks, and how many rows have each.
 
-    A label is a (task, class) pair or, with the highest numbers, "observed" of a task with missing labels. The number
-    n_labels means no label.
+    A label is a (task, class) pair. A task with missing labels adds one more, which all its observed rows have, so that
+    missing labels are divided evenly like classes; these have the highest numbers. The number n_labels means no label.
     """
 
     def __init__(self, codes: np.ndarray):
@@ -125,7 +129,7 @@ class _Labels:
         self.total = self.count(np.zeros(len(codes), dtype=np.int64), 1)[0]
 
     def number(self, rows: np.ndarray) -> np.ndarray:
-        """Return the label numbers of these rows, (n_rows, n_slots): a slot per task, then one per task with gaps."""
+        """Return the rows' label numbers, (n_rows, n_slots): one slot per task, then one per task with gaps."""
         codes = self.codes[rows]
         missing = codes < 0
         classes = np.where(missing, self.n_labels, codes + self.start)
@@ -134,7 +138,7 @@ class _Labels:
         return np.hstack([classes, observed])
 
     def count(self, part: np.ndarray, n_parts: int) -> np.ndarray:
-        """Return the rows that each part has of each label, (n_parts, n_labels); rows of part -1 are in none."""
+        """Return how many rows of each label each part has, (n_parts, n_labels); rows of part -1 do not count."""
         tables = [np.zeros((n_parts, 0), dtype=np.int64)]
         for codes, n_classes in zip(self.codes.T, self.n_classes, strict=True):
             width = n_classes + 1  # the first column counts missing labels, the first row part -1
@@ -144,7 +148,7 @@ class _Labels:
         return np.hstack(tables + observed)
 
     def sorted_rows(self, rng: Any) -> np.ndarray:
-        """Return the rows by their rarest class, rarest first, then by all classes; in random order where equal."""
+        """Return the rows sorted by their rarest class (rarest first), then by all classes; shuffled where equal."""
         n = len(self.codes)
         order = np.arange(n) if rng is None else rng.permutation(n)
         rank = np.argsort(np.argsort(self.total, kind="stable"))
@@ -152,12 +156,12 @@ class _Labels:
         for codes, start, n_classes in zip(self.codes.T, self.start, self.n_classes, strict=True):
             np.minimum(rarest, np.append(rank[start : start + n_classes], self.n_labels)[codes], out=rarest)
             n_patterns *= int(n_classes) + 1
-            if n_patterns < 2**63:  # later tasks are left to the rows placed one by one
+            if n_patterns < 2**63:  # later tasks are balanced by the rows placed one by one
                 pattern = pattern * (n_classes + 1) + codes + 1
         return order[np.lexsort([*_digits(pattern[order]), *_digits(rarest[order])])]
 
-    def some_rows(self, wanted: np.ndarray, part: np.ndarray, limit: int) -> np.ndarray:
-        """Return up to `limit` rows of each label marked in wanted, (n_labels,), among the rows that have a part."""
+    def rows_of(self, wanted: np.ndarray, part: np.ndarray, limit: int) -> np.ndarray:
+        """Return up to `limit` rows of each label where `wanted`, (n_labels,), is True, among rows that have a part."""
         observed = np.zeros(len(self.n_classes), dtype=bool)
         observed[self.gaps] = wanted[self.n_labels - len(self.gaps) :]
         found = [np.zeros(0, dtype=np.int64)]
@@ -170,24 +174,34 @@ class _Labels:
 
 
 def _digits(keys: np.ndarray) -> list[np.ndarray]:
-    """Return whole numbers >= 0 as digits of 16 bits, lowest first: NumPy sorts these in linear time."""
+    """Split integers >= 0 into digits of 16 bits, lowest first: NumPy sorts 16-bit integers in linear time."""
     n_bits = int(keys.max(initial=0)).bit_length()
     return [(keys >> shift).astype(np.uint16) for shift in range(0, max(n_bits, 1), 16)]
 
 
 def _first_of_each(rows: np.ndarray, group: np.ndarray, limit: np.ndarray) -> np.ndarray:
-    """Return the first rows of each group, as many as its limit: (n_rows,), (n_rows,), (n_groups,) -> (n_chosen,)."""
+    """Return the first rows of each group, up to its limit: (n_rows,), (n_rows,), (n_groups,) -> (n_chosen,)."""
     order = np.argsort(group, kind="stable")
     size = np.bincount(group, minlength=len(limit))
     nth = np.arange(len(rows)) - np.repeat(np.cumsum(size) - size, size)
     return rows[order[nth < np.repeat(limit, size)]]
 
 
-class _Deal:
-    """The state of the dealing: which row is where, what every part has of each label and what it should have.
+class _Placement:
+    """Places rows one by one, and counts what each part has of each label and what it should have.
 
-    Dealt are the `rows` that have no part yet; `ids` are their label numbers, (n_rows, n_slots). What parts `have` and
-    `want`, (n_parts, n_labels), counts all rows.
+    Attributes
+    ----------
+    rows : int array of shape (n_rows,)
+        The rows to place: those that spreading left without a part. The methods number rows by their position here.
+    part : int array of shape (n_rows,)
+        Part of each of these rows, -1 until it is placed.
+    ids : int array of shape (n_rows, n_slots)
+        Numbers of their labels.
+    free : int array of shape (n_parts,)
+        Places left in each part.
+    have, want : arrays of shape (n_parts, n_labels)
+        Rows of each label in each part, and how many there should be; both count the rows spread before.
     """
 
     def __init__(self, labels: _Labels, part: np.ndarray, proportions: np.ndarray, rng: Any):
@@ -197,25 +211,25 @@ class _Deal:
         self.ids, self.total = labels.number(self.rows), labels.total
         if len(self.rows) < n:
             self.ids = _packed(self.ids, len(self.total))
-        self.room = _part_sizes(n, proportions) - np.bincount(part[part >= 0], minlength=k)  # (part,)
-        self.share = proportions / proportions.sum()  # not room / n: equal parts must tie
+        self.free = _part_sizes(n, proportions) - np.bincount(part[part >= 0], minlength=k)  # (part,)
+        self.share = proportions / proportions.sum()  # not free / n: parts of equal size must tie exactly
         self.want = self.share[:, None] * self.total  # (part, label)
-        self.dealt = np.bincount(self.ids.ravel(), minlength=len(self.total) + 1)[:-1]
+        self.to_place = np.bincount(self.ids.ravel(), minlength=len(self.total) + 1)[:-1]
         self.have = labels.count(part, k)
-        # What the parts should get of the rows dealt: what they lack, or a fair share if spreading gave them too much.
-        fair = np.maximum(self.share[:, None] * self.dealt, 1e-12)
+        # What each part should get of the rows to place: what it lacks, or a fair share if spreading gave it too much.
+        fair = np.maximum(self.share[:, None] * self.to_place, 1e-12)
         self.supply = np.maximum(self.want - self.have, fair)
-        self.spread = self.want - self.supply
+        self.baseline = self.want - self.supply
         self.part = part[self.rows]
         self.order = np.arange(len(self.rows)) if rng is None else rng.permutation(len(self.rows))
         self.rows_by_label, self.start = _group_rows(self.ids, self.order, len(self.total))
-        # Classes that the first of two parts lacks outweigh anything else.
+        # A class that the first of two parts lacks outweighs everything that the second could lack.
         self.urgency = np.array([1 + self.ids.size, 1]) if k == 2 else np.ones(k, dtype=np.int64)
 
     def place_all(self) -> None:
-        """Place the rows of each label, always the rarest of those that remain, then the rows without a label."""
-        left = self.dealt.astype(float)
-        left[left == 0] = np.inf
+        """Place the rows of the rarest remaining label, until none is left; then the rows without any label."""
+        left = self.to_place.astype(float)
+        left[left == 0] = np.inf  # so that argmin passes over labels that are done
         while np.isfinite(left.min(initial=np.inf)):
             label = int(left.argmin())
             rows = self._holders(label)
@@ -226,17 +240,18 @@ class _Deal:
             np.subtract.at(left, ids, 1)
             left[ids[left[ids] == 0]] = np.inf
         rest = self.order[self.part[self.order] < 0]
-        self._place(rest, np.repeat(np.arange(len(self.room)), self.room))
+        self._place(rest, np.repeat(np.arange(len(self.free)), self.free))
 
     def _holders(self, label: int) -> np.ndarray:
-        """Return the dealt rows with this label, in the order of the dealing."""
+        """Return the rows with this label, in the order in which they are placed."""
         return self.rows_by_label[self.start[label] : self.start[label + 1]]
 
     def _place_matched(self, rows: np.ndarray, label: int) -> None:
-        """Place rows of a label: it decides which parts are next, the rows' other labels which row goes where."""
+        """Place rows of a label: the label decides which parts are next, the other labels which row each part gets."""
         benefit = self._benefit(rows)
-        # Space counts like the most abundant label of the rows: spent unevenly, it would fail the last classes.
-        space = (self.room - self.share * self.room.sum()) / self._widest(rows)
+        # Free places count like one more label, as abundant as the rows' most abundant one: if they were used up
+        # unevenly, the classes placed last would find none where they are needed.
+        space = (self.free - self.share * self.free.sum()) / self._widest(rows)
         parts = self._next_parts(label, len(rows), benefit.mean(axis=0) + space)
         benefit -= benefit.mean(axis=1, keepdims=True)
         chosen = np.empty(len(rows), dtype=np.int64)
@@ -246,31 +261,32 @@ class _Deal:
         self._place(rows[chosen], parts)
 
     def _benefit(self, rows: np.ndarray) -> np.ndarray:
-        """Return (row, part) how far the part lacks the row's labels, relative to what it should get of each."""
+        """Return how much each part lacks the labels of each row, relative to what it should get: (n_rows, n_parts)."""
         ids = np.minimum(self.ids[rows], len(self.total) - 1)
-        real = self.ids[rows] < len(self.total)
-        lack = 1 - (self.have[:, ids] - self.spread[:, ids]) / self.supply[:, ids]  # (part, row, slot)
+        real = self.ids[rows] < len(self.total)  # not the number that means no label
+        lack = 1 - (self.have[:, ids] - self.baseline[:, ids]) / self.supply[:, ids]  # (part, row, slot)
         return (lack * real).sum(axis=2).T
 
     def _widest(self, rows: np.ndarray) -> float:
-        """Return the rows that a part should get, on average, of the most abundant label of these rows."""
+        """Return how many rows of these rows' most abundant label a part should get on average."""
         ids = self.ids[rows]
-        return float(self.dealt[ids[ids < len(self.total)]].max() / len(self.room))
+        return float(self.to_place[ids[ids < len(self.total)]].max() / len(self.free))
 
     def _next_parts(self, label: int, n_rows: int, benefit: np.ndarray) -> np.ndarray:
-        """Return the parts that the next rows of a label go to, first row first; benefit (n_parts,) breaks ties."""
-        slots = np.minimum(self.room, n_rows)
+        """Return the part of each of the next `n_rows` rows of a label; `benefit`, (n_parts,), breaks ties."""
+        slots = np.minimum(self.free, n_rows)
         part = np.repeat(np.arange(len(slots)), slots)
         nth = np.arange(len(part)) - np.repeat(np.cumsum(slots) - slots, slots)  # the part's 0th, 1st, ... new row
+        # Rounded, so that parts that lack equally many rows tie in spite of rounding errors in the shares.
         wish = np.round((self.want[:, label] - self.have[:, label])[part] - nth, 9)
         lacks = (self.have[part, label] == 0) & (nth == 0)
         tie = np.arange(len(slots)) if self.rng is None else self.rng.permutation(len(slots))
-        best = np.lexsort((tie[part], nth - self.room[part], -benefit[part], -wish, ~lacks))
+        best = np.lexsort((tie[part], nth - self.free[part], -benefit[part], -wish, ~lacks))
         return part[best[:n_rows]]
 
     def _place(self, rows: np.ndarray, parts: np.ndarray) -> None:
         self.part[rows] = parts
-        self.room -= np.bincount(parts, minlength=len(self.room))
+        self.free -= np.bincount(parts, minlength=len(self.free))
         self._count(rows, parts, 1)
 
     def _count(self, rows: np.ndarray, parts: np.ndarray, change: int) -> None:
@@ -279,7 +295,7 @@ class _Deal:
         np.add.at(self.have, (np.broadcast_to(parts[:, None], ids.shape)[real], ids[real]), change)
 
     def repair(self) -> None:
-        """Exchange rows while that brings classes to parts that could have them; then serve the first of two parts."""
+        """Exchange rows to bring classes to parts that lack them; with two parts, complete the first in any case."""
         passes = 0
         while passes < _PASSES and self._exchange_all():
             passes += 1
@@ -288,7 +304,7 @@ class _Deal:
                 self._force(int(label))
 
     def _exchange_all(self) -> bool:
-        """Try every class that is missing in a part, the rarest first; return whether one was brought there."""
+        """Try to bring each missing class to its part, rarest class first; return whether any exchange was made."""
         wanted = np.minimum(self.total, len(self.have))
         scarce = np.flatnonzero((self.have > 0).sum(axis=0) < wanted)
         progress = False
@@ -299,14 +315,14 @@ class _Deal:
         return progress
 
     def _exchange(self, label: int, target: int) -> bool:
-        """Bring a row with the label to the target part for another one, if fewer classes are missing after it."""
+        """Exchange a row with the label for one of the target part, if fewer classes are missing then."""
         holders = np.sort(self._holders(label))
         spare = holders[self._can_spare(label, target)[self.part[holders]]]
         for row in spare[self._ranked(spare, target)][:_DONORS]:
             source = self.part[row]
             partners = self._sample(np.flatnonzero(self.part == target))
             gained = self._harm(row[None], target)[0]
-            self._move(row, target)
+            self._move(row, target)  # on trial: what a partner's move would cost depends on it
             harm = self._harm(partners, source)
             if len(partners) and gained + harm.min() < 0:
                 self._move(partners[self._ranked(partners, source)[0]], source)
@@ -315,17 +331,17 @@ class _Deal:
         return False
 
     def _force(self, label: int) -> None:
-        """Give the first part a class that no exchange could bring, one row more than its share."""
+        """Move a row of the class to the first part, which then has one row more than its share."""
         if self.have[0, label] == 0:
             holders = np.sort(self._holders(label))
             self._move(holders[self._ranked(holders, 0)[0]], 0)
 
     def _can_spare(self, label: int, target: int) -> np.ndarray:
-        """Return which parts may give a row of the label away: those with two, or any to a part of more urgency."""
+        """Return which parts may give away a row of the label: those with two, or one if the target is more urgent."""
         return (self.have[:, label] > 1) | ((self.have[:, label] > 0) & (self.urgency < self.urgency[target]))
 
     def _harm(self, rows: np.ndarray, target: int) -> np.ndarray:
-        """Return how much worse the classes are covered once each row alone has moved to the target part."""
+        """Return, for each row, how many more (class, part) pairs would be empty if it alone moved to the target."""
         ids = np.minimum(self.ids[rows], len(self.total) - 1)
         real = self.ids[rows] < len(self.total)
         source = self.part[rows][:, None]
@@ -334,7 +350,7 @@ class _Deal:
         return (lost - gained).sum(axis=1)
 
     def _ranked(self, rows: np.ndarray, target: int) -> np.ndarray:
-        """Return the order of the rows: least harm to coverage first, then least harm to the shares."""
+        """Return the order in which to try rows: by classes left missing, then by distance from the wanted shares."""
         ids = np.minimum(self.ids[rows], len(self.total) - 1)
         real = self.ids[rows] < len(self.total)
         source = self.part[rows][:, None]
@@ -353,7 +369,7 @@ class _Deal:
 
 
 def _part_sizes(n_samples: int, proportions: np.ndarray) -> np.ndarray:
-    """Return whole sizes that sum to the rows, by largest remainder; no part is empty while another has two rows."""
+    """Return integer sizes that sum to the rows, by largest remainder; no part is empty while another has two rows."""
     exact = n_samples * proportions / proportions.sum()
     sizes = np.floor(exact + 1e-9).astype(np.int64)
     short = n_samples - int(sizes.sum())
@@ -365,13 +381,13 @@ def _part_sizes(n_samples: int, proportions: np.ndarray) -> np.ndarray:
 
 
 def _packed(ids: np.ndarray, nothing: int) -> np.ndarray:
-    """Return the label numbers in as few slots as the row with the most labels needs."""
+    """Return the label numbers of each row, sorted, in as few slots as the row with most labels needs."""
     n_slots = int((ids < nothing).sum(axis=1).max(initial=0))
-    return np.sort(ids, axis=1)[:, :n_slots]  # nothing is the highest number
+    return np.sort(ids, axis=1)[:, :n_slots]  # `nothing`, the number of no label, is the highest and comes last
 
 
 def _group_rows(ids: np.ndarray, order: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows sorted by label, in the given order within each, and where each label starts."""
+    """Return the rows grouped by label, in the given order within each label, and the position where each starts."""
     flat = ids[order].ravel()
     rows = order[np.argsort(flat, kind="stable") // max(ids.shape[1], 1)]
     return rows, np.concatenate([[0], np.cumsum(np.bincount(flat, minlength=n_labels + 1))])

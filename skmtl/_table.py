@@ -1,7 +1,7 @@
-"""One reader for every form a target table comes in: arrays, masked arrays, lists, pandas, polars and Arrow tables.
+"""Reads target tables of every kind: arrays, masked arrays, lists, and pandas, polars and Arrow tables.
 
-Reading keeps each column in its own labels and says which entries are observed. NaN, None, NaT, NA, Decimal('NaN') and
-masked entries are missing everywhere in the package, because every room reads targets through this file.
+Each column keeps its labels in a dtype that holds them unchanged, beside a mask of the observed ones. All code of the
+package reads targets here, so that NaN, None, NaT, NA, Decimal('NaN') and masked entries are missing everywhere.
 """
 
 from __future__ import annotations
@@ -10,30 +10,39 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.sparse import issparse
 
-from skmtl._labels import as_objects, common_dtype, floats_of, native, objects_of, observed_in, says_the_same
+from skmtl._labels import (
+    common_dtype,
+    floats_of,
+    holds_unchanged,
+    in_plain_dtype,
+    object_array,
+    objects_of,
+    observed_in,
+)
 
 
 @dataclass(frozen=True)
 class TargetTable:
-    """A target table: one array of labels per column, and what is observed in it.
+    """A target table: one array of labels per column, and a mask of the observed labels.
 
     Attributes
     ----------
     columns : list of n_columns arrays of shape (n_samples,)
-        Labels in their own dtype; the value at a missing entry means nothing.
+        Labels; the values at missing entries are arbitrary.
     observed : bool array of shape (n_samples, n_columns)
         False where a label is missing.
     names : list of str or None
-        Column names where the table had them.
+        Column names; None if the table has none.
     ndim : int
         1 for a 1-D `y`, else 2.
     dtype : dtype
-        The dtype that holds every column: what `predict` returns.
+        A dtype that holds the labels of every column; `predict` returns it.
     """
 
     columns: list[np.ndarray]
@@ -51,10 +60,10 @@ class TargetTable:
 
     @cached_property
     def numbers(self) -> np.ndarray:
-        """The columns as floats (n_samples, n_columns), 0 where missing; ValueError where a label is no number."""
+        """The columns as floats of shape (n_samples, n_columns), 0 where missing; ValueError unless all are numbers."""
         numbers = np.zeros(self.observed.shape)
         for t, (name, labels, seen) in enumerate(zip(self.task_names(), self.columns, self.observed.T, strict=True)):
-            everywhere = seen.all()  # then ten times faster than by index
+            everywhere = seen.all()  # a whole column is copied ten times faster than an indexed one
             floats = floats_of(labels if everywhere else labels[seen], f"Task {name!r}: a regression target")
             if everywhere:
                 numbers[:, t] = floats
@@ -63,16 +72,16 @@ class TargetTable:
         return numbers
 
     def task_names(self) -> list[str]:
-        """Return the column names, or "0", "1", ... where the table had none."""
+        """Return the column names; "0", "1", ... if the table has none."""
         return self.names or [str(t) for t in range(self.n_columns)]
 
     def take(self, rows: np.ndarray) -> TargetTable:
-        """Return the table of some rows."""
+        """Return a table of the given rows."""
         return replace(self, columns=[column[rows] for column in self.columns], observed=self.observed[rows])
 
 
 def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
-    """Read 1-D or 2-D targets of any container.
+    """Read 1-D or 2-D targets from any container.
 
     Parameters
     ----------
@@ -80,19 +89,19 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
             (n_samples, n_columns)
         NaN, None, NaT, NA, Decimal('NaN') and masked entries are missing.
     name : str, default="y"
-        How error messages call it.
+        Name of `y` in error messages.
 
     Returns
     -------
     TargetTable
-        The columns as labels of their own dtype.
+        The labels, and which of them are observed.
 
     Raises
     ------
     ValueError
-        If `y` has no column, more than two dimensions, fields or complex numbers.
+        If `y` has no columns, has more than two dimensions, is a structured array or holds complex numbers.
     TypeError
-        If `y` is a sparse matrix, a dict, or another container that is no table.
+        If `y` is a sparse matrix, a dict, or another container that is not a table.
     """
     y = _check_container(y, name)
     names = column_names(y)
@@ -106,6 +115,7 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     columns, observed = zip(*map(_read_column, raw), strict=True)
     if any(column.dtype.kind == "c" for column in columns):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
+    # Frames have a dtype per column, and 1-D objects and numpy's StringDType say nothing about their labels.
     keeps_dtype = not _is_frame(y) and array.dtype.kind != "T" and (ndim == 2 or array.dtype.kind != "O")
     dtype = array.dtype if keeps_dtype else common_dtype(columns)
     return TargetTable(list(columns), np.stack(observed, axis=1), names, ndim, dtype)
@@ -114,27 +124,30 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
 # ---- names ----------------------------------------------------------------------------------------------------------
 
 
-def column_names(table) -> list[str] | None:
-    """Return the names of the columns of a frame, or of a named Series; None where there are none."""
+def column_names(table: Any) -> list[str] | None:
+    """Return the column names of a frame, or the name of a Series; None if there are none."""
     if _is_frame(table):
         return [str(c) for c in (table.column_names if _is_arrow(table) else table.columns)]
-    name = getattr(table, "name", None) if hasattr(table, "to_numpy") else None  # arrays in files have a name, too
+    name = getattr(table, "name", None) if hasattr(table, "to_numpy") else None  # arrays in HDF5 files have a name too
     return None if name is None or str(name) == "" or np.ndim(table) != 1 else [str(name)]
 
 
 def check_columns(names: Sequence[str] | None, n_columns: int, tasks: Sequence[str], what: str) -> None:
-    """Refuse a table whose columns are not the tasks, in their order; one without names goes by position.
+    """Raise ValueError unless the columns of a table are the tasks, in the same order.
+
+    Columns without names are matched by position. So are "0", "1", ..., the names that tasks or columns without names
+    get, if no name of the other side is among them.
 
     Parameters
     ----------
     names : sequence of str or None
-        Names of the columns of a table, if it has any. "0", "1", ... are no names beside others.
+        Column names of the table; None if it has none.
     n_columns : int
-        How many columns it has.
+        Number of columns of the table.
     tasks : sequence of str
         Names of the tasks.
     what : str
-        How the error message calls the table.
+        Name of the table in the error message.
     """
     if n_columns != len(tasks):
         raise ValueError(
@@ -152,14 +165,14 @@ def check_columns(names: Sequence[str] | None, n_columns: int, tasks: Sequence[s
 
 
 def name_tasks(table: TargetTable, earlier: list[str] | None) -> list[str]:
-    """Return the names of the tasks of a table: the earlier ones, unless those were none and now there are."""
+    """Return the task names after one more table: the earlier names, or the table's if they were only "0", "1", ..."""
     if earlier is None:
         return table.task_names()
     return table.names if table.names is not None and _are_positions(earlier) else earlier
 
 
 def check_distinct(names: list[str]) -> list[str]:
-    """Return the task names if they all differ."""
+    """Return the task names; ValueError if two are equal."""
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twice:
         raise ValueError(f"Task names must differ. Found more than once: {', '.join(map(repr, twice))}.")
@@ -177,8 +190,8 @@ def _listed(names: Sequence[str]) -> str:
 # ---- containers -----------------------------------------------------------------------------------------------------
 
 
-def _check_container(y, name: str):
-    """Return y, computed if it is lazy; refuse what is no table."""
+def _check_container(y: Any, name: str) -> Any:
+    """Return y: computed if it is lazy, on the CPU if it is a tensor. Raise TypeError if it is not a table."""
     if issparse(y):
         raise TypeError(
             f"Sparse data was passed for {name}, but dense data is required. Use '.toarray()' to convert to a dense "
@@ -193,22 +206,22 @@ def _check_container(y, name: str):
     return y
 
 
-def _is_arrow(y) -> bool:
+def _is_arrow(y: Any) -> bool:
     return type(y).__module__.partition(".")[0] == "pyarrow"
 
 
-def _is_frame(y) -> bool:
+def _is_frame(y: Any) -> bool:
     return hasattr(y, "columns") and hasattr(y, "shape")
 
 
-def _column(frame, i: int):
-    """Return column i (positions, because names may repeat)."""
+def _column(frame: Any, i: int) -> Any:
+    """Return column i, by position because names may repeat."""
     if _is_arrow(frame):
         return frame.column(i)
     return frame.iloc[:, i] if hasattr(frame, "iloc") else frame.to_series(i)
 
 
-def _as_array(y, name: str) -> np.ndarray:
+def _as_array(y: Any, name: str) -> np.ndarray:
     if isinstance(y, (list, tuple)):
         array = _read_list(y, name)
     else:
@@ -225,7 +238,7 @@ def _as_array(y, name: str) -> np.ndarray:
 
 
 def _read_list(y: Sequence, name: str) -> np.ndarray:
-    """Return a list as an array, of objects where numpy would turn one label into another."""
+    """Return a list as an array: of objects if numpy would change the labels otherwise."""
     if any(isinstance(row, Mapping) for row in y):
         raise TypeError(f"{name} must be an array, a list or a frame. Found a list of dicts: make it a DataFrame.")
     if len({len(_cells(row)) for row in y}) > 1:
@@ -237,44 +250,44 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
         return np.asarray(y, dtype=object)
     try:
         array = np.asarray(y)
-    except UnicodeDecodeError:  # of bytes beside text, which numpy would read as text
+    except UnicodeDecodeError:  # bytes beside strings, which numpy tries to decode
         return np.asarray(y, dtype=object)
-    return array if says_the_same(array, cells) else np.asarray(y, dtype=object)
+    return array if holds_unchanged(array, cells) else np.asarray(y, dtype=object)
 
 
-def _cells(row):
+def _cells(row: Any) -> Sequence | np.ndarray:
     if isinstance(row, (list, tuple)):
         return row
     return np.asarray(row) if getattr(row, "ndim", 0) else [row]
 
 
-def _read_column(column) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels of a column in their own dtype, and where it has one."""
+def _read_column(column: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return the labels of a column, and a mask of the observed ones: two arrays of shape (n_samples,)."""
     array = column if isinstance(column, np.ndarray) else _read_series(column)
     masked = np.ma.getmaskarray(array) if isinstance(array, np.ma.MaskedArray) else None
-    if array.dtype.kind == "T":  # numpy's strings of variable width, whose mark of a missing one may be a string, too
+    if array.dtype.kind == "T":  # StringDType, whose user-defined missing value may itself be a string
         mark = getattr(array.dtype, "na_object", None)
         is_mark = [not isinstance(v, str) or (isinstance(mark, str) and v == mark) for v in array]
-        array = as_objects([None if missing else v for v, missing in zip(array, is_mark, strict=True)])
+        array = object_array([None if missing else v for v, missing in zip(array, is_mark, strict=True)])
     array = np.asarray(array)
     seen = observed_in(array) if masked is None else observed_in(array) & ~masked
-    return native(array, seen), seen
+    return in_plain_dtype(array, seen), seen
 
 
-def _read_series(series) -> np.ndarray:
-    """Return a Series or Arrow column as an array that keeps integers integers where labels are missing."""
+def _read_series(series: Any) -> np.ndarray:
+    """Return a Series or Arrow column as an array in which integers stay integers, even if labels are missing."""
     if _is_arrow(series):
-        return as_objects(series.to_pylist())
+        return object_array(series.to_pylist())
     if hasattr(series, "is_null"):  # polars
         if series.null_count() or series.dtype.is_temporal():
-            return as_objects(series.to_list()) if not _counts_nanoseconds(series) else objects_of(series.to_numpy())
+            return object_array(series.to_list()) if not _has_nanoseconds(series) else objects_of(series.to_numpy())
         series = series.to_numpy()
     array = np.asarray(series)
-    if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable: numpy has no missing integer
-        return as_objects(series.tolist())
+    if array.dtype.kind == "f" and not isinstance(series.dtype, np.dtype):  # nullable integers became floats
+        return object_array(series.tolist())
     return objects_of(array) if array.dtype.kind in "mM" else array
 
 
-def _counts_nanoseconds(series) -> bool:
-    """Return whether a polars column holds times that Python's own types cannot."""
+def _has_nanoseconds(series: Any) -> bool:
+    """Return whether a polars column holds times in nanoseconds, which Python's datetime cannot represent."""
     return getattr(series.dtype, "time_unit", None) == "ns" and getattr(series.dtype, "time_zone", None) is None
