@@ -1,10 +1,11 @@
-"""What `class_weight` makes of the weights of labels."""
+"""Applies the `class_weight` of a classifier to the weights of labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -13,24 +14,24 @@ from skmtl._table import TargetTable
 from skmtl._validation import check_task_names
 from skmtl.tasks import ClassCodec
 
-LARGEST = float(np.finfo(np.float64).max)
+LARGEST = float(np.finfo(np.float64).max)  # a Decimal or an int may be larger
 
 
 def weigh_classes(
-    class_weight, table: TargetTable, codecs: Sequence[ClassCodec], names: Sequence[str], weight: np.ndarray
+    class_weight: Any, table: TargetTable, codecs: Sequence[ClassCodec], names: Sequence[str], weight: np.ndarray
 ) -> None:
-    """Multiply the weight of each label, (n_samples, n_tasks), by that of its class, in place.
+    """Multiply the weight of each label by the weight of its class, in place.
 
     Parameters
     ----------
-    class_weight : object
-        As the classifier was given it.
+    class_weight : "balanced", dict or sequence
+        The parameter of the classifier.
     table : TargetTable
         Labels.
-    codecs, names : sequence
+    codecs, names : sequence of length n_tasks
         Classes and name of each task.
     weight : array of shape (n_samples, n_tasks)
-        What the labels weigh.
+        Weights of the labels; changed in place.
     """
     for t, chosen in enumerate(_of_each_task(class_weight, table, names)):
         if chosen is not None:
@@ -39,8 +40,8 @@ def weigh_classes(
             weight[seen, t] *= _by_class(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
 
 
-def _of_each_task(given, table: TargetTable, names: Sequence[str]) -> list:
-    """Return the class weights of each task."""
+def _of_each_task(given: Any, table: TargetTable, names: Sequence[str]) -> list[Any]:
+    """Return the class weights of each task, given for all tasks at once, by name or in order."""
     if isinstance(given, str) or (table.ndim == 1 and isinstance(given, Mapping)):
         return [given] * table.n_columns
     if isinstance(given, Mapping):
@@ -53,10 +54,10 @@ def _of_each_task(given, table: TargetTable, names: Sequence[str]) -> list:
     return list(given)
 
 
-def _by_class(chosen, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
-    """Return one weight per class: balanced over the labels' weights, or as a dict says (1 for what it leaves out).
+def _by_class(chosen: Any, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
+    """Return one weight per class: balanced by the labels' weights, or from a dict (1 for classes it leaves out).
 
-    As in scikit-learn, a dict may name classes that are absent, as long as it names all that are there.
+    As in scikit-learn, a dict may name unknown classes if it names all known ones.
     """
     if isinstance(chosen, str) and chosen == "balanced":
         total = np.bincount(codes, weights=weight, minlength=len(codec.classes))

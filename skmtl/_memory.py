@@ -1,4 +1,4 @@
-"""Where tensors are: over the memory of an array, or on another device."""
+"""Tensors that share the memory of numpy arrays, and constants on another device."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ def moved(constant: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 def tensor_over(array: np.ndarray) -> torch.Tensor:
-    """Return a tensor over the memory of an array, to be read only; a copy where torch cannot read it in place.
+    """Return a tensor that shares the memory of an array, or a copy if torch cannot read the array in place.
 
-    Memory that is read-only, such as that of a file, is not copied: torch warns of it, since tensors know no such
-    thing, so it is handed over as if it could be written to.
+    Do not write to the tensor. Read-only arrays, such as memory-mapped files, are shared, too. torch would warn about
+    them, because it has no read-only tensors; so they are passed to it as writable.
     """
     if array.flags.c_contiguous and array.flags.writeable:
         return torch.from_numpy(array)
+    # torch supports neither negative strides nor strides that are no multiple of the element size.
     if any(stride < 0 or stride % array.itemsize for stride in array.strides):
         array = np.ascontiguousarray(array)
     return torch.from_numpy(array if array.flags.writeable else np.asarray(_AsWritable(array)))
 
 
 class _AsWritable:
-    """What numpy takes for writable memory; it holds the array that the memory belongs to."""
+    """Exposes the memory of an array to numpy as writable, and keeps the array alive."""
 
     def __init__(self, array: np.ndarray) -> None:
         interface = array.__array_interface__

@@ -1,4 +1,4 @@
-"""How many torch threads a step of training or a chunk of predictions deserves, and how Python threads take turns."""
+"""The number of torch threads for small computations, and how often Python threads switch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from contextlib import contextmanager
 
 import torch
 
-TURN = 1e-3  # seconds
+TURN = 1e-3  # seconds for which a Python thread may hold the interpreter lock
 WORTH_TWO_THREADS = 5e7  # multiplications and additions, about half a millisecond on one thread
 
 
 @contextmanager
 def threads_for(work: float) -> Iterator[None]:
-    """Run a block with one torch thread if its steps are small, and restore the number afterwards.
+    """Context manager that uses one torch thread if the steps in its block are small, and then restores the number.
 
     Parameters
     ----------
     work : float
         Multiplications and additions of one training step, or of one chunk of predictions. Below `WORTH_TWO_THREADS`
-        a second thread costs more than it brings, and many times more when other processes compete for the cores.
+        a second thread costs more time than it saves, and far more if other processes compete for the cores.
     """
     before = torch.get_num_threads()
     if work >= WORTH_TWO_THREADS or before == 1:
@@ -35,10 +35,16 @@ def threads_for(work: float) -> Iterator[None]:
 
 @contextmanager
 def short_turns(n_threads: int) -> Iterator[None]:
-    """Run a block in which so many threads train with shorter turns of the interpreter, and restore them afterwards.
+    """Context manager in which Python threads switch after `TURN` seconds; the switch interval is then restored.
 
-    While one thread scores, the other waits for the interpreter after each operation, by default for 5 ms: longer than
-    a whole step takes. With `TURN` a search on two cores takes 5 to 8 % less.
+    A thread that trains releases the interpreter lock in each operation. While another thread scores, getting it back
+    takes up to the switch interval: 5 ms by default, longer than a whole step. With `TURN`, a search on two cores takes
+    5 to 8 % less time.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of Python threads that train; a single one is left alone.
     """
     before = sys.getswitchinterval()
     if n_threads == 1 or before <= TURN:

@@ -1,4 +1,4 @@
-"""X, y and weights as given become checked arrays: the border at which user input is refused."""
+"""Checks user input once, at the border of the package: X, y, weights and layer sizes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,11 +18,23 @@ from skmtl._table import TargetTable, check_columns, read_targets
 from skmtl._weights import by_name, read_weights
 
 _BAD_VALUES = re.compile(r"Input X contains|could not convert|float\(\) argument|must be a string or a real number")
-"""In the messages of scikit-learn and numpy."""
+"""Phrases in messages of scikit-learn and numpy about values of X: these errors are raised again, with the column."""
 
 
-def check_features(estimator, X, dtype, reset: bool) -> np.ndarray | sparse.sparray:
-    """Return X as floats of shape (n_samples, n_features): an array, or a matrix in CSR format if it is sparse."""
+def check_features(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray | sparse.sparray:
+    """Return X as floats of shape (n_samples, n_features): an array, or a CSR matrix if X is sparse.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Its `n_features_in_` and `feature_names_in_` are set if `reset`, else compared with X.
+    X : array-like, tensor, frame or sparse matrix of shape (n_samples, n_features)
+        Features.
+    dtype : dtype or tuple of dtypes
+        Allowed types; X is converted to the first unless it has one of them.
+    reset : bool
+        Whether X is the data of a new fit.
+    """
     if _is_plain(estimator, X, dtype, reset):
         if reset:
             estimator.n_features_in_ = X.shape[1]
@@ -38,19 +51,19 @@ def check_features(estimator, X, dtype, reset: bool) -> np.ndarray | sparse.spar
         raise kind(f"Column {column!r} of X must hold finite numbers. {error}") from None
 
 
-def _as_table(X):
-    """Return X in a container that scikit-learn reads; refuse what it would read wrongly."""
-    if isinstance(X, Mapping) and not sparse.issparse(X):  # one of scipy's formats is a dict
+def _as_table(X: Any) -> Any:
+    """Return X in a container that scikit-learn reads; raise an error if scikit-learn would misread it."""
+    if isinstance(X, Mapping) and not sparse.issparse(X):  # scipy's dok_matrix is a dict
         raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
     if np.ma.is_masked(X):
         raise ValueError("X must hold finite numbers. Found masked entries: fill them, or impute them.")
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
 
 
-def _is_plain(estimator, X, dtype, reset: bool) -> bool:
-    """Return whether X is an array that scikit-learn's checks would return as it is.
+def _is_plain(estimator: Any, X: Any, dtype: Any, reset: bool) -> bool:
+    """Return whether X is an array that scikit-learn's checks would return unchanged.
 
-    They take 50 µs, more than half of the prediction of one row.
+    Those checks take 50 µs, more than half the time of predicting one row.
     """
     if type(X) is not np.ndarray or X.ndim != 2 or 0 in X.shape:
         return False
@@ -59,11 +72,11 @@ def _is_plain(estimator, X, dtype, reset: bool) -> bool:
     if not reset and (X.shape[1] != estimator.n_features_in_ or "feature_names_in_" in vars(estimator)):
         return False
     with np.errstate(all="ignore"):
-        return bool(np.isfinite(X.sum()))
+        return bool(np.isfinite(X.sum()))  # if a sum of finite numbers overflows, scikit-learn's checks decide
 
 
-def _first_bad_column(X):
-    """Return the name or number of the first column with NaN, infinity or what is no number; None if X has none."""
+def _first_bad_column(X: Any) -> Any:
+    """Return the name or position of the first column that holds NaN, infinity or no numbers; None if all are fine."""
     if sparse.issparse(X):
         entries = sparse.coo_array(X)
         bad = entries.col[~np.isfinite(entries.data)]
@@ -84,15 +97,26 @@ def _first_bad_column(X):
 def check_targets(
     y: ArrayLike, X: np.ndarray, name: str = "y", tasks: Sequence[str] | None = None, may_lack_tasks: bool = False
 ) -> TargetTable:
-    """Return the target table; refuse infinity, a wrong length and, unless it may, a task without a label.
+    """Return the target table; raise ValueError if it does not suit X or cannot be learned.
 
-    `tasks` are the names that its columns must have, where they are known.
+    Parameters
+    ----------
+    y : array-like or frame of shape (n_samples,) or (n_samples, n_tasks)
+        Targets; infinity is refused.
+    X : array of shape (n_samples, n_features)
+        Features, checked before.
+    name : str, default="y"
+        Name of `y` in error messages.
+    tasks : sequence of str, default=None
+        Names that the columns must have; None if the tasks are not yet known.
+    may_lack_tasks : bool, default=False
+        Whether a task may be without any label, as long as another one has some.
     """
     table = read_targets(y, name)
     check_consistent_length(X, table.observed)
     if tasks is not None:
         check_columns(table.names, table.n_columns, tasks, name)
-    place = "" if name == "y" else f" in {name}"
+    where = "" if name == "y" else f" in {name}"
     for task, labels, seen in zip(tasks or table.task_names(), table.columns, table.observed.T, strict=True):
         if _has_infinity(labels, seen):
             raise ValueError(
@@ -100,7 +124,7 @@ def check_targets(
             )
         if not seen.any() and not (may_lack_tasks and table.observed.any()):
             raise ValueError(
-                f"Task {task!r}: every label is missing{place}. Give at least one observed label, or drop the column."
+                f"Task {task!r}: every label is missing{where}. Give at least one observed label, or drop the column."
             )
     return table
 
@@ -114,7 +138,7 @@ def _has_infinity(labels: np.ndarray, seen: np.ndarray) -> bool:
 def check_label_weights(
     sample_weight: ArrayLike | None, table: TargetTable, tasks: Sequence[str], may_lack_tasks: bool = False
 ) -> np.ndarray | None:
-    """Return the weight of each label, (n_samples, n_tasks) and 0 where missing; None if all are observed and equal."""
+    """Return the weight of each label, (n_samples, n_tasks), 0 where it is missing; None if every weight is 1."""
     missing = not table.observed.all()
     if sample_weight is None:
         return table.observed.astype(np.float64) if missing else None
@@ -127,10 +151,10 @@ def check_label_weights(
 
 
 def check_some_weight(weight: np.ndarray, table: TargetTable, tasks: Sequence[str], may_lack_tasks: bool) -> None:
-    """Refuse weights of zero alone and, unless it may be so, a task all of whose observed labels weigh nothing."""
+    """Raise ValueError if all weights are zero or, unless tasks may be lacking, all those of one task with labels."""
     empty = table.observed.any(axis=0) & ~(weight > 0).any(axis=0)
     if not (weight > 0).any():
-        raise ValueError("Sample weights must contain at least one non-zero number. Found zeros alone.")
+        raise ValueError("Sample weights must contain at least one non-zero number. Found only zeros.")
     if empty.any() and not may_lack_tasks:
         task = tasks[int(np.flatnonzero(empty)[0])]
         raise ValueError(
@@ -140,7 +164,7 @@ def check_some_weight(weight: np.ndarray, table: TargetTable, tasks: Sequence[st
 
 
 def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence[str]) -> np.ndarray | None:
-    """Return the fixed weight of each task, (n_tasks,), or None for all 1; tasks a dict leaves out weigh 1."""
+    """Return the fixed weight of each task, (n_tasks,), 1 for tasks that a dict leaves out; None if none are given."""
     if task_weights is None:
         return None
     named = by_name(task_weights)
@@ -161,18 +185,18 @@ def check_task_weights(task_weights: ArrayLike | Mapping | None, names: Sequence
 
 
 def check_task_names(given: Mapping, names: Sequence[str], parameter: str) -> None:
-    """Refuse keys that are no task."""
+    """Raise ValueError if a key is not the name of a task."""
     unknown = [key for key in given if key not in names]
     if unknown:
         known = ", ".join(repr(name) for name in names[:20])
         raise ValueError(f"{parameter} names unknown tasks {unknown}. The tasks are {known}.")
 
 
-def check_layer_sizes(sizes, parameter: str) -> tuple[int, ...]:
-    """Return layer widths as a tuple of positive ints; a single int is one layer."""
+def check_layer_sizes(sizes: Any, parameter: str) -> tuple[int, ...]:
+    """Return layer widths as a tuple of positive ints; a single int means one layer."""
     try:
         widths = tuple(sizes) if np.ndim(sizes) else (sizes,)
-    except ValueError:  # lists of unequal lengths
+    except ValueError:  # nested lists of unequal lengths
         widths = (None,)
     for width in widths:
         is_whole = isinstance(width, (int, np.integer)) and not isinstance(width, bool)

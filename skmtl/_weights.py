@@ -1,9 +1,10 @@
-"""What labels weigh: only the ratios of weights matter, whatever their size."""
+"""Weights of labels, of which only the ratios matter, however large or small they are."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from numbers import Number
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,24 +14,24 @@ from skmtl._table import check_columns, check_distinct, read_targets
 
 
 def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str]) -> np.ndarray:
-    """Return weights as floats of shape (n_samples, 1), of rows, or (n_samples, n_tasks), of labels.
+    """Return weights as floats: of rows, shape (n_samples, 1), or of labels, shape (n_samples, n_tasks).
 
     Parameters
     ----------
     sample_weight : array-like or frame of shape (n_samples,) or (n_samples, n_tasks)
-        The columns of a frame are the tasks.
+        Weights >= 0. The columns of a frame must be the tasks, in the same order.
     n_samples : int
-        Rows that it must have.
+        Number of rows that it must have.
     tasks : sequence of str
         Names of the tasks.
 
     Raises
     ------
     ValueError
-        If the shape or the names of columns are others, or a weight is negative, missing, infinite or no number.
+        If the shape or the column names do not match, or a weight is negative, missing, infinite or not a number.
     """
     if isinstance(sample_weight, Number):
-        sample_weight = np.full(n_samples, sample_weight)  # scikit-learn takes one number for all rows
+        sample_weight = np.full(n_samples, sample_weight)  # scikit-learn accepts one number for all rows
     table = read_targets(sample_weight, "sample_weight")
     if table.names is not None and table.n_columns > 1:
         check_columns(table.names, table.n_columns, tasks, "sample_weight")
@@ -46,31 +47,31 @@ def read_weights(sample_weight: ArrayLike, n_samples: int, tasks: Sequence[str])
     return weight
 
 
-def by_name(values: ArrayLike | Mapping) -> Mapping | None:
-    """Return what is given by name: a dict, or a Series with another index than 0, 1, ...; None for other arrays."""
+def by_name(values: Any) -> Mapping[Any, Any] | None:
+    """Return values given by name as a dict: a dict, or a Series with names in its index; None for all other arrays."""
     if isinstance(values, Mapping):
         return values
     if not (hasattr(values, "index") and hasattr(values, "to_numpy")) or np.ndim(values) != 1:
         return None
-    if list(values.index) == list(range(len(values))):
+    if list(values.index) == list(range(len(values))):  # the default index is no names
         return None
     return dict(zip(check_distinct([str(name) for name in values.index]), values.to_numpy(), strict=True))
 
 
 def in_units_of_the_largest(weight: np.ndarray) -> np.ndarray:
-    """Return weights >= 0 divided by the largest of their task: (n_samples, n_tasks) -> the same shape."""
+    """Return weights >= 0, shape (n_samples, n_tasks), divided by the largest of their task; same shape."""
     largest = weight.max(axis=0, initial=0.0)
     return weight / np.where(largest > 0, largest, 1.0)
 
 
 def label_shares(weight: np.ndarray) -> np.ndarray:
-    """Return each label's share in the weight of its task: weights >= 0 (n_samples, n_tasks) -> the same shape.
+    """Return each label's share of the total weight of its task: weights >= 0, shape (n_samples, n_tasks); same shape.
 
-    Shares sum to one over the rows of a task that has labels, and to zero for one that has none. Rows are added one
-    after the other, so that those without weight leave every bit as it is.
+    The shares of a task sum to one, or to zero if it has no weight at all. Rows are summed in their order, so that
+    adding rows of weight zero does not change a bit of the result.
     """
-    weight = np.ascontiguousarray(weight)  # columns in a row numpy would add in pairs
-    shares = in_units_of_the_largest(weight)  # their sum may be beyond what floats can hold
+    weight = np.ascontiguousarray(weight)  # numpy would sum contiguous columns pairwise, in another order
+    shares = in_units_of_the_largest(weight)  # the plain sum could overflow
     total = shares.sum(axis=0)
     shares /= np.where(total > 0, total, 1.0)
     return shares
