@@ -1,4 +1,4 @@
-"""Scores per task that skip missing labels."""
+"""Scores per task, computed from the observed labels."""
 
 from skmtl._families import publish
 from skmtl.metrics._named import METRICS as METRICS

@@ -1,8 +1,9 @@
-"""The average of the tasks' scores: a function by name, or a mean with a weight for each task."""
+"""The average over tasks: mean, median or worst score, or a mean weighted by task."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,9 +18,17 @@ AVERAGES: dict[str, Callable[[np.ndarray], float]] = {
 }
 
 
-@np.errstate(over="ignore", invalid="ignore")  # scores may be infinite, or their sum
-def average_of(average, scores: Mapping[str, float]) -> float:
-    """Return the average of the scores that are defined; NaN if none counts."""
+@np.errstate(over="ignore", invalid="ignore")  # scores, or their sum, may be infinite
+def average_of(average: Any, scores: Mapping[str, float]) -> float:
+    """Return the average of the defined scores; NaN if there is none, or none with a positive weight.
+
+    Parameters
+    ----------
+    average : str, array-like of shape (n_tasks,), dict or Series
+        See `make_task_scorer`.
+    scores : dict
+        One score per task name, NaN where undefined.
+    """
     values = np.array(list(scores.values()))
     counts = ~np.isnan(values)
     if isinstance(average, str):
@@ -29,7 +38,8 @@ def average_of(average, scores: Mapping[str, float]) -> float:
     return mean_of(values[counts], relative(weights[counts])) if counts.any() else np.nan
 
 
-def _weights_of(average, names: list[str]) -> np.ndarray:
+def _weights_of(average: Any, names: list[str]) -> np.ndarray:
+    """Return the weight of each task, (n_tasks,), given by name or in order."""
     named = by_name(average)
     if named is not None:
         average = [named[name] for name in check_keys(named, names, "average")]
@@ -39,8 +49,8 @@ def _weights_of(average, names: list[str]) -> np.ndarray:
     return weights.astype(np.float64)
 
 
-def check_keys(by_task: Mapping, names: Sequence[str], what: str) -> Sequence[str]:
-    """Return the names if the dict has exactly these keys."""
+def check_keys(by_task: Mapping[Any, Any], names: Sequence[str], what: str) -> Sequence[str]:
+    """Return the names; ValueError unless they are the keys of the dict."""
     unknown, absent = [k for k in by_task if k not in names], [k for k in names if k not in by_task]
     if unknown or absent:
         raise ValueError(

@@ -1,8 +1,7 @@
 """The metrics of one task, by name: observed labels and predictions in, one number out, NaN where undefined.
 
-A metric says what it reads. Functions of ``"labels"`` and of ``"probabilities"`` see positions among the sorted
-classes, never the labels themselves, so strings and mixed objects need no care here; ``"raw labels"`` are only
-compared.
+Each metric declares what it reads. Most metrics of classes receive each label's position among the sorted classes, so
+they work for strings and mixed objects, too; accuracy compares the labels themselves.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,18 +26,20 @@ class TaskMetric:
     Attributes
     ----------
     name : str
-        How messages call it.
-    reads : {"labels", "raw labels", "probabilities", "numbers", "as given"}
-        What the function receives: ``"as given"`` is a user's own function, for labels or numbers.
+        Name in messages.
+    reads : {"positions", "labels", "probabilities", "numbers", "as given"}
+        What the function receives: true and predicted classes as positions among the sorted classes, or as the labels
+        themselves; positions of true classes, and probabilities; numbers; or, for a function of the user, true and
+        predicted labels unchanged.
     function : callable (y_true, prediction, weight) -> float
-        Over observed rows of positive weight, at least one; NaN where the metric is undefined. Weights are in units of
-        the largest; a user's own function receives them as they were given.
+        Called with at least one row; all rows are observed and have positive weight. Returns NaN where the metric is
+        undefined. Weights are divided by the largest, except for a function of the user.
     sign : {1, -1}
-        -1 for a ``"neg_"`` name.
+        -1 for the metrics named ``"neg_..."``.
     is_loss : bool
         True if smaller is better.
     two_classes : bool
-        True if the metric has no meaning for more than two classes.
+        True if the metric is defined for two classes only.
     """
 
     name: str
@@ -55,8 +57,8 @@ class TaskMetric:
             raise ValueError(f"Metric {self.name!r} must return one number for a task. Found {score!r}.") from None
 
 
-def find_metric(metric: str | Callable) -> TaskMetric:
-    """Return the metric of a name, or wrap a function ``f(y_true, y_pred)``.
+def find_metric(metric: str | Callable[..., Any]) -> TaskMetric:
+    """Return the metric with a name, or one that calls a function ``f(y_true, y_pred)``.
 
     Raises
     ------
@@ -67,7 +69,7 @@ def find_metric(metric: str | Callable) -> TaskMetric:
     """
     if callable(metric):
         name = getattr(metric, "__name__", repr(metric))
-        return TaskMetric(name, "as given", _OwnFunction(metric, name))
+        return TaskMetric(name, "as given", _UserFunction(metric, name))
     if not isinstance(metric, str):
         raise TypeError(f"A metric must be a name or a function f(y_true, y_pred). Found {metric!r}.")
     if metric not in METRICS:
@@ -76,13 +78,13 @@ def find_metric(metric: str | Callable) -> TaskMetric:
 
 
 @dataclass(frozen=True)
-class _OwnFunction:
-    """A user's function, given weights only if it can take them."""
+class _UserFunction:
+    """A function of the user, which may or may not have a parameter `sample_weight`."""
 
-    function: Callable
+    function: Callable[..., Any]
     name: str
 
-    def __call__(self, y, prediction, weight: Weight):
+    def __call__(self, y: np.ndarray, prediction: np.ndarray, weight: Weight) -> Any:
         if weight is None:
             return self.function(y, prediction)
         if "sample_weight" not in inspect.signature(self.function).parameters:
@@ -94,9 +96,9 @@ class _OwnFunction:
 
 
 _GAINS = {
-    "accuracy": ("raw labels", of_classes.accuracy),
-    "balanced_accuracy": ("labels", of_classes.balanced_accuracy),
-    "f1_macro": ("labels", of_classes.f1_macro),
+    "accuracy": ("labels", of_classes.accuracy),
+    "balanced_accuracy": ("positions", of_classes.balanced_accuracy),
+    "f1_macro": ("positions", of_classes.f1_macro),
     "roc_auc": ("probabilities", of_classes.roc_auc),
     "average_precision": ("probabilities", of_classes.average_precision),
     "r2": ("numbers", of_numbers.r2),
@@ -112,7 +114,7 @@ _LOSSES = {
 
 METRICS: dict[str, TaskMetric] = (
     {name: TaskMetric(name, *row) for name, row in _GAINS.items()}
-    | {"f1": TaskMetric("f1", "labels", of_classes.f1, two_classes=True)}
+    | {"f1": TaskMetric("f1", "positions", of_classes.f1, two_classes=True)}
     | {name: TaskMetric(name, *row, is_loss=True) for name, row in _LOSSES.items()}
     | {f"neg_{name}": TaskMetric(f"neg_{name}", *row, sign=-1) for name, row in _LOSSES.items()}
 )

@@ -1,7 +1,7 @@
-r"""Metrics of numbers, right for targets as small or as large as float64 holds, and for constant ones.
+r"""Metrics of numbers that neither overflow nor underflow, and are defined as in scikit-learn for constant targets.
 
-Squares leave the range of float64 long before the numbers do: mean squares are therefore pairs, a mean :math:`m` and an
-exponent :math:`e` that stand for :math:`m \cdot 4^e`. At ordinary sizes :math:`e` is 0, and nothing is scaled.
+Squares leave the range of float64 long before the numbers do. A mean square is therefore a pair of a mean :math:`m` and
+an exponent :math:`e`, with the value :math:`m \cdot 4^e`. For numbers of ordinary size :math:`e` is 0.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ Weight = np.ndarray | None
 MeanSquare = tuple[float, int]
 
 _EPS = float(np.finfo(np.float64).eps)
-_ORDINARY = 1e-240, 1e300  # within, no square that matters was lost
+_ORDINARY = 1e-240, 1e300  # a mean square in this range has lost nothing that matters to over- or underflow
 
 _quiet = np.errstate(over="ignore", under="ignore", invalid="ignore", divide="ignore")
 
 
 @_quiet
 def r2(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
-    """Return scikit-learn's R², whose own function takes a millisecond to check what has been checked before."""
+    """Return R² as scikit-learn defines it; its function takes a millisecond for checks that were made before."""
     if len(y) < 2:
         return np.nan
     mean = mean_of(y, weight)
@@ -32,25 +32,25 @@ def r2(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
 
 @_quiet
 def explained_variance(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
-    """Return the share of the variance that the predictions explain, up to a constant: 1 is perfect."""
+    """Return the share of the variance that predictions plus a constant explain: 1 is perfect."""
     if len(y) < 2:
         return np.nan
     residual, halvings = _difference(y, predicted)
     mean, bias = mean_of(y, weight), mean_of(residual, weight)
     square, exponent = _mean_square(residual, bias, weight)
-    level = max(abs(mean), abs(bias))  # the residual is rounded as its mean is
+    level = max(abs(mean), abs(bias))  # the residual has the rounding error of numbers of this size
     return _explained((square, exponent + halvings), _mean_square(y, mean, weight), mean, level, len(y))
 
 
 @_quiet
 def rrmse(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
-    """Return the root mean squared error over that of predicting the mean of y; NaN if y is constant."""
+    """Return the root mean squared error divided by that of predicting the mean of y; NaN if y is constant."""
     mean = mean_of(y, weight)
     variance = _mean_square(y, mean, weight)
     if _is_zero(variance, mean, len(y)):
         return np.nan
     (error, e), (spread, s) = _mean_square(y, predicted, weight), variance
-    return _times_power(sqrt(error) / sqrt(spread), e - s)
+    return _times_power(sqrt(error) / sqrt(spread), e - s)  # the exponents are of 4, so their roots are powers of 2
 
 
 @_quiet
@@ -69,23 +69,23 @@ def mean_squared_error(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> 
 
 @_quiet
 def root_mean_squared_error(y: np.ndarray, predicted: np.ndarray, weight: Weight) -> float:
-    """Return the root mean squared error, in units of y: finite where the mean squared error may not be."""
+    """Return the root mean squared error, in units of y; finite even if the mean squared error overflows."""
     square, exponent = _mean_square(y, predicted, weight)
     return _times_power(sqrt(square), exponent)
 
 
 def _explained(residual: MeanSquare, variance: MeanSquare, mean: float, level: float, n: int) -> float:
-    """Return 1 - residual / variance; of a constant target 1 without a residual, else 0, as scikit-learn does."""
+    """Return 1 - residual / variance; for a constant target 1 if the residual is zero, else 0, as scikit-learn does."""
     if _is_zero(variance, mean, n):
         return 1.0 if _is_zero(residual, level, n) else 0.0
     return 1.0 - _times_power(residual[0] / variance[0], 2 * (residual[1] - variance[1]))
 
 
 def _is_zero(square: MeanSquare, level: float, n: int) -> bool:
-    r"""Return whether a mean square is no more than what rounding leaves of n numbers around `level`.
+    r"""Return whether a mean square may be due to rounding alone, for n numbers of size `level`.
 
-    It is scikit-learn's bound [1]_, of `sklearn.preprocessing._data._is_constant_feature`:
-    :math:`v \le n \epsilon v + (n \bar y \epsilon)^2`; here of the square roots, which neither overflow nor vanish.
+    The bound [1]_ is that of `sklearn.preprocessing._data._is_constant_feature`,
+    :math:`v \le n \epsilon v + (n \bar y \epsilon)^2`. Its square roots are compared, which do not over- or underflow.
 
     References
     ----------
@@ -97,18 +97,18 @@ def _is_zero(square: MeanSquare, level: float, n: int) -> bool:
 
 
 def _mean_square(y: np.ndarray, predicted: np.ndarray | float, weight: Weight) -> MeanSquare:
-    """Return the mean square of y - predicted as m, e: m * 4**e."""
+    """Return the mean square of y - predicted as a pair m, e with the value m * 4**e."""
     residual = y - predicted
     square = mean_of(residual * residual, weight)
     if _ORDINARY[0] < square < _ORDINARY[1]:
         return square, 0
     residual, halvings = _difference(y, predicted)
-    residual, size = scaled(residual)
-    return mean_of(residual * residual, weight), size + halvings
+    residual, exponent = scaled(residual)
+    return mean_of(residual * residual, weight), exponent + halvings
 
 
 def _difference(y: np.ndarray, predicted: np.ndarray | float) -> tuple[np.ndarray, int]:
-    """Return y - predicted, halved once where it would be beyond float64, and the number of halvings."""
+    """Return y - predicted, and 0; or, if that overflows, half of it, and 1."""
     difference = y - predicted
     if np.isfinite(difference).all():
         return difference, 0
@@ -116,5 +116,5 @@ def _difference(y: np.ndarray, predicted: np.ndarray | float) -> tuple[np.ndarra
 
 
 def _times_power(value: float, exponent: int) -> float:
-    """Return value * 2**exponent; infinity where float64 ends."""
+    """Return value * 2**exponent; infinity if it overflows."""
     return float(np.ldexp(value, exponent)) if exponent else value

@@ -1,8 +1,9 @@
-"""What was predicted: labels, or one array of probabilities per task, read from any container."""
+"""Reads predictions from any container: labels, or one array of probabilities per task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from skmtl._table import TargetTable, check_columns, read_targets
 
 
 def label_columns(table: TargetTable, names: Sequence[str], what: str) -> list[np.ndarray]:
-    """Return the predicted labels of each task, shape (n_samples,); a missing prediction is None."""
-    one = table.n_columns == len(names) == 1  # a single column may be called as it likes: "prediction"
+    """Return the predicted labels of each task, shape (n_samples,), with None for missing predictions."""
+    one = table.n_columns == len(names) == 1  # a single column may have any name, such as "prediction"
     check_columns(None if one else table.names, table.n_columns, names, what)
     nothing = np.array([None], dtype=object)
     return [
@@ -21,21 +22,21 @@ def label_columns(table: TargetTable, names: Sequence[str], what: str) -> list[n
     ]
 
 
-def per_task(values, n_tasks: int, what: str) -> list:
-    """Return one entry per task; with one target scikit-learn gives a bare array."""
+def per_task(values: Any, n_tasks: int, what: str) -> list[Any]:
+    """Return a list with one entry per task; `values` may be a bare array for one task, as in scikit-learn."""
     entries = list(values) if isinstance(values, (list, tuple)) else [values]
     if len(entries) != n_tasks:
         raise ValueError(f"{what} must have one entry per task: {n_tasks}. Found {len(entries)}.")
     return entries
 
 
-def probabilities(values, task: str) -> np.ndarray:
-    """Return a task's probabilities as numbers, NaN where they are missing or masked: a column for each class."""
+def probabilities(values: Any, task: str) -> np.ndarray:
+    """Return the probabilities of a task as numbers, (n_samples, n_classes), NaN where missing or masked."""
     if type(values) is np.ndarray and values.dtype.kind in "fiu":
         return values
     what = f"Task {task!r}: probabilities"
     table = read_targets(values, what)
-    precision = table.dtype if table.dtype.kind == "f" else np.float64  # log_loss clips at its epsilon
+    precision = table.dtype if table.dtype.kind == "f" else np.float64  # log_loss clips at the epsilon of the dtype
     numbers = np.full(table.observed.shape, np.nan, dtype=precision)
     for t, (column, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
         numbers[seen, t] = floats_of(column[seen], what)

@@ -23,14 +23,14 @@ from skmtl.metrics._task_scores import metric_of_each, score_each
 
 
 class UndefinedTaskWarning(UndefinedMetricWarning):
-    """Some tasks have no score in the rows at hand, such as ROC-AUC where only one class was observed."""
+    """Some tasks have no score in the scored rows: for example, ROC-AUC if only one class is observed."""
 
 
 def make_task_scorer(metric, average="mean", undefined="skip"):
     """Make a scorer that scores every task on its observed labels.
 
-    Give it as ``scoring`` to `GridSearchCV`, `cross_validate` or `permutation_importance`: ``cv_results_`` then has
-    one ``mean_test_<task>`` per task and ``mean_test_average``, and ``refit="average"`` chooses by the average.
+    Pass it as ``scoring`` to `GridSearchCV`, `cross_validate` or `permutation_importance`. In a search, ``cv_results_``
+    then has one ``mean_test_<task>`` per task and ``mean_test_average``; ``refit="average"`` selects by the average.
 
     Parameters
     ----------
@@ -41,28 +41,29 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
         * of predicted classes: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"`` (of the greater of two classes),
           ``"f1_macro"``;
         * of probabilities: ``"roc_auc"`` and ``"average_precision"`` (of the greater of two classes; of more classes
-          the mean over the classes present, each against the rest), ``"log_loss"`` (nats; classes that are absent
-          from the scored rows do no harm);
+          the mean over the observed classes, each against the rest), ``"log_loss"`` (nats; the scored rows need not
+          contain all classes);
         * of numbers: ``"r2"``, ``"explained_variance"``, ``"mean_absolute_error"``, ``"mean_squared_error"``,
           ``"root_mean_squared_error"``, ``"rrmse"`` (the root mean squared error over that of predicting the mean of
           the scored labels) and the same losses as ``"neg_..."``;
-        * a function ``f(y_true, y_pred) -> float``, greater being better. It sees one task's observed labels and
-          predicted labels, shape (n_observed,), and also ``sample_weight`` if it has such a parameter.
+        * a function ``f(y_true, y_pred) -> float`` where greater is better. It receives the observed labels of one
+          task and the predicted ones, shape (n_observed,), and ``sample_weight`` if weights are given, which it must
+          then have as a parameter.
     average : {"mean", "median", "worst"}, array of shape (n_tasks,), dict or Series, default="mean"
-        How the tasks' scores become ``"average"``: ``"worst"`` is the smallest score; an array, or a dict or Series by
-        task name, holds the weights (>= 0) of a weighted mean. Undefined tasks are left out.
+        How ``"average"`` is computed from the tasks' scores: ``"worst"`` is the smallest score; an array, or a dict or
+        Series by task name, holds the weights >= 0 of a weighted mean. Tasks without a score are left out.
     undefined : {"skip", "raise"}, default="skip"
-        What a task without a score does (no observed label; one class for ``"roc_auc"``; fewer than two labels for
-        ``"r2"``): ``"skip"`` gives it NaN and one `UndefinedTaskWarning` counts such tasks; ``"raise"`` raises
-        ValueError.
+        What happens if a task has no score (no observed label; only one class for ``"roc_auc"``; fewer than two labels
+        for ``"r2"``). ``"skip"``: its score is NaN, and one `UndefinedTaskWarning` counts such tasks. ``"raise"``: a
+        ValueError is raised.
 
     Returns
     -------
     TaskScorer
-        A callable ``scorer(estimator, X, y, sample_weight=None)`` returning a dict of floats: one score per task name
-        and ``"average"``. `sample_weight` has shape (n_samples,) or (n_samples, n_tasks); only its ratios within a
-        task matter, except to a function of your own. It can be pickled, and takes part in metadata routing through
-        ``set_score_request(sample_weight=True)``.
+        A callable ``scorer(estimator, X, y, sample_weight=None)`` that returns a dict of floats: one score per task
+        name, and ``"average"``. `sample_weight` has shape (n_samples,) or (n_samples, n_tasks); only its ratios within
+        a task matter, unless the metric is your own function. The scorer can be pickled, and supports metadata routing
+        by ``set_score_request(sample_weight=True)``.
 
     Raises
     ------
@@ -71,11 +72,11 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
 
     Notes
     -----
-    Task names come from the estimator's ``task_names_`` (of the last step of a pipeline), else from the columns of
-    `y`, else they are ``"0"``, ``"1"``, ... A named `y`, predictions in a named table and a named `sample_weight` of
-    shape (n_samples, n_tasks) must have the tasks as their columns, in the same order. Labels of another type than
-    the estimator's ``classes_`` or its predictions, such as strings beside numbers, are refused. See `task_scores`
-    for the positive one of two classes and for constant targets.
+    Task names are the estimator's ``task_names_`` (in a pipeline, those of its last step), else the column names of
+    `y`, else ``"0"``, ``"1"``, ... If `y`, the predictions or a `sample_weight` of shape (n_samples, n_tasks) have
+    column names, these must be the tasks, in the same order. If labels differ in type from the estimator's
+    ``classes_`` or predictions, such as strings and numbers, a ValueError is raised. See `task_scores` for which of two
+    classes is positive, and for constant targets.
 
     References
     ----------
@@ -103,7 +104,7 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
 
 
 class TaskScorer:
-    """A scorer with one score per task; made by `make_task_scorer`, where its use is described.
+    """A scorer with one score per task. Make one with `make_task_scorer`, which describes its use.
 
     Parameters
     ----------
@@ -136,23 +137,23 @@ class TaskScorer:
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             True labels; missing ones are skipped.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Row weights; a row of weight 0 counts as missing.
+            Weights of rows or labels; a label of weight 0 counts as missing.
 
         Returns
         -------
         dict
-            One float per task name, and ``"average"``.
+            One float per task name, and ``"average"``; greater is better.
         """
         scores = self.score_tasks(estimator, X, y, sample_weight)
         if "average" in scores:
             raise ValueError("No task may be called 'average': the scorer needs that name. Rename the column of y.")
         missing = [name for name, score in scores.items() if np.isnan(score)]
         if missing:
-            self._tell_undefined(missing, len(scores))
+            self._report_undefined(missing, len(scores))
         return scores | {"average": average_of(self.average, scores)}
 
     def score_tasks(self, estimator, X, y, sample_weight=None):
-        """Return the scores alone, without average or warning: NaN where a task is undefined.
+        """Return the score of each task, without average and without warning; NaN for a task without a score.
 
         Parameters
         ----------
@@ -163,7 +164,7 @@ class TaskScorer:
         y : array-like of shape (n_samples,) or (n_samples, n_tasks)
             True labels; missing ones are skipped.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Row weights.
+            Weights of rows or labels; a label of weight 0 counts as missing.
 
         Returns
         -------
@@ -182,12 +183,13 @@ class TaskScorer:
         }
 
     def set_score_request(self, *, sample_weight=None):
-        """Say whether this scorer wants `sample_weight` when metadata routing is enabled.
+        """Request `sample_weight` for this scorer, or refuse it, when metadata routing is enabled.
 
         Parameters
         ----------
         sample_weight : bool, str or None, default=None
-            True: it is passed; False: it is not; None: passing it is an error; str: it is passed under this name.
+            True: it is passed. False: it is not passed. None: an error is raised if it is given. str: the metadata of
+            this name is passed instead.
 
         Returns
         -------
@@ -208,7 +210,7 @@ class TaskScorer:
         return self
 
     def get_metadata_routing(self):
-        """Return what this scorer asks of metadata routing.
+        """Return the metadata that this scorer requests.
 
         Returns
         -------
@@ -219,12 +221,14 @@ class TaskScorer:
         request.score.add_request(param="sample_weight", alias=getattr(self, "_sample_weight_request", None))
         return request
 
-    def _tell_undefined(self, missing: list[str], n_tasks: int):
+    def _report_undefined(self, missing: list[str], n_tasks: int) -> None:
+        """Warn about tasks without a score, or raise ValueError."""
         listed = ", ".join(map(repr, missing[:10])) + (", ..." if len(missing) > 10 else "")
         text = f"{len(missing)} of {n_tasks} tasks are undefined in the scored rows: {listed}."
         hint = "They lack observed labels or classes there"
         if self.undefined == "raise":
             raise ValueError(f"{text} {hint}: stratify with MultiTaskKFold, use fewer folds, or undefined='skip'.")
+        # stacklevel 3: the line that called the scorer
         warnings.warn(f"{text} {hint}, and are left out of the average.", UndefinedTaskWarning, stacklevel=3)
 
 
@@ -259,8 +263,8 @@ def _predict_proba(estimator: Any, X: Any, names: list[str]) -> list[np.ndarray]
     return [probabilities(entry, name) for entry, name in zip(entries, names, strict=True)]
 
 
-def _fitted_task_names(estimator, table: TargetTable) -> list[str]:
-    """Return the names of the tasks, to which the columns of y must keep."""
+def _fitted_task_names(estimator: Any, table: TargetTable) -> list[str]:
+    """Return the names of the estimator's tasks; ValueError unless they are the columns of y, in the same order."""
     last = estimator
     while isinstance(last, Pipeline) or hasattr(last, "best_estimator_"):
         last = last[-1] if isinstance(last, Pipeline) else last.best_estimator_
@@ -269,9 +273,9 @@ def _fitted_task_names(estimator, table: TargetTable) -> list[str]:
     return names
 
 
-def _fitted_classes(estimator, n_tasks: int) -> list:
-    """Return the classes of each task; None where the estimator has none, or none that belong to one task."""
-    classes = getattr(estimator, "classes_", None)
+def _fitted_classes(estimator: Any, n_tasks: int) -> list[Any]:
+    """Return the classes of each task; None for all tasks if the estimator has no `classes_`, or not one list each."""
+    classes: Any = getattr(estimator, "classes_", None)
     by_task = isinstance(classes, (list, tuple)) and all(map(is_class_list, classes))
     entries = list(classes) if by_task else [classes]
     return entries if len(entries) == n_tasks else [None] * n_tasks
