@@ -1,4 +1,4 @@
-"""Small real data with clear licences, and generators of tasks whose relation is known."""
+"""Small real data sets with clear licences, and generators of tasks with a known relation."""
 
 from skmtl._families import publish
 from skmtl.datasets._census import load_census

@@ -1,7 +1,7 @@
 """UCI Energy Efficiency: heating and cooling load of 768 simulated buildings.
 
-Twelve building shapes of one volume (771.75 m^3), each in four orientations, with no glazing or with three glazing
-areas in five distributions: 12 * 4 * (1 + 3 * 5) = 768 rows, none missing, simulated with Ecotect.
+Twelve building shapes of equal volume (771.75 m^3), each in four orientations, without glazing or with three glazing
+areas in five distributions: 12 * 4 * (1 + 3 * 5) = 768 rows, simulated with Ecotect. No value is missing.
 
 Features
     relative_compactness        6 V^(2/3) / A, with volume V and surface area A
@@ -9,14 +9,14 @@ Features
     wall_area                   m^2
     roof_area                   m^2; surface_area = wall_area + 2 roof_area
     overall_height              m
-    orientation                 2, 3, 4 or 5: one code for each of the four directions
+    orientation                 2, 3, 4 or 5: a code for each of the four directions
     glazing_area                share of the floor area: 0, 0.1, 0.25 or 0.4
-    glazing_area_distribution   0 where there is no glazing; 1: the same on every side; 2 to 5: most of it on one side
+    glazing_area_distribution   0: no glazing; 1: the same on every side; 2 to 5: most of it on one side
 
 Targets
-    heating_load, cooling_load  the source names no unit; publications usually read them as kWh per m^2
+    heating_load, cooling_load  the source states no unit; publications usually assume kWh per m^2
 
-The rows stand in the order of the simulation plan: shuffle before cutting folds.
+The rows are in the order of the simulation plan: shuffle them before splitting into folds.
 
 Source: A. Tsanas and A. Xifara (2012). Energy Efficiency [Dataset]. UCI Machine Learning Repository.
 https://doi.org/10.24432/C51307. Licence: Creative Commons Attribution 4.0 International (CC BY 4.0),
@@ -39,8 +39,8 @@ def load_energy(*, return_X_y=False, as_frame=False):
     """Load two regression tasks: the heating and the cooling load of 768 simulated buildings.
 
     The eight features describe the building's shape and glazing. Both loads follow from the same physics, so the tasks
-    are closely related (their correlation is 0.98). Rows stand in the order of the simulation plan: shuffle before
-    cutting folds.
+    are closely related (their correlation is 0.98). The rows are in the order of the simulation plan: shuffle them
+    before splitting into folds.
 
     Parameters
     ----------
@@ -53,8 +53,8 @@ def load_energy(*, return_X_y=False, as_frame=False):
     -------
     data : Bunch
         With the attributes `data`, float of shape (768, 8); `target`, float of shape (768, 2), columns heating_load
-        and cooling_load; `frame`, features and targets side by side, None unless `as_frame=True`; `feature_names`;
-        `nominal_features`, an empty list; `target_names`; and `DESCR`, which explains every column and states source
+        and cooling_load; `frame`, features and targets in one DataFrame, None unless `as_frame=True`; `feature_names`;
+        `nominal_features`, an empty list; `target_names`; and `DESCR`, which explains every column and names source
         and licence.
     (data, target) : tuple
         If `return_X_y=True`.
@@ -62,8 +62,8 @@ def load_energy(*, return_X_y=False, as_frame=False):
     Notes
     -----
     Data of UCI Energy Efficiency [1]_, licence CC BY 4.0 (https://creativecommons.org/licenses/by/4.0/), changed in
-    form only: columns named, values written with the two decimals of the source. The source names no unit for the
-    loads; publications usually read them as kWh per square metre.
+    form only: columns named, values written with the two decimals of the source. The source states no unit for the
+    loads; publications usually assume kWh per square metre.
 
     References
     ----------

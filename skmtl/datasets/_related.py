@@ -1,14 +1,16 @@
-r"""Generators of tasks whose relation is known.
+r"""Generators of tasks with a known relation.
 
-Every task has a teacher, a function linear in features :math:`\phi(x)` with coefficients
-:math:`w_t = \sqrt{\rho}\, c_{k(t)} + \sqrt{1-\rho}\, v_t`: a part common to the task's cluster and a part of its own.
+The labels of a task are computed by its teacher, a function linear in features :math:`\phi(x)` with coefficients
+:math:`w_t = \sqrt{\rho}\, c_{k(t)} + \sqrt{1-\rho}\, v_t`: a term common to the task's cluster, and a term of the task.
 """
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils import Bunch, check_random_state
 
 
@@ -26,7 +28,7 @@ def make_related_regression(
     return_teacher=False,
     random_state=None,
 ):
-    r"""Make regression tasks whose teachers correlate as asked.
+    r"""Make regression tasks whose teachers have a given correlation.
 
     Inputs are standard normal. Task :math:`t` of cluster :math:`k(t)` is
 
@@ -61,9 +63,9 @@ def make_related_regression(
         Standard deviation of the noise.
     missing : float or array-like of shape (n_tasks,), default=0.0
         Share of labels that are NaN in each task, in [0, 1). In task t, `round(missing * n_samples)` rows drawn at
-        random lose their label; at least one label stays.
+        random lose their label; each task keeps at least one.
     return_teacher : bool, default=False
-        Return what the labels were made from as well.
+        Whether to return the teacher as well: what the labels were made from.
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers. Pass an int for the same data at every call.
 
@@ -74,14 +76,14 @@ def make_related_regression(
     y : ndarray of shape (n_samples, n_tasks)
         The labels; NaN where missing.
     teacher : Bunch
-        Only if `return_teacher=True`: `relation`, shape (n_tasks, n_tasks), the correlation the coefficients were drawn
-        with; `clusters`, int of shape (n_tasks,); `coef`, shape (m, n_tasks), the columns :math:`w_t`; and `signal`,
+        Only if `return_teacher=True`: `relation`, shape (n_tasks, n_tasks), the correlation with which coefficients are
+        drawn; `clusters`, int of shape (n_tasks,); `coef`, shape (m, n_tasks), with columns :math:`w_t`; and `signal`,
         shape (n_samples, n_tasks), the labels without noise.
 
     Raises
     ------
     ValueError
-        If a size is no positive integer, `relatedness` or `missing` is out of range, or `noise` is negative.
+        If a size is not a positive integer, `relatedness` or `missing` is out of range, or `noise` is negative.
 
     See Also
     --------
@@ -89,8 +91,8 @@ def make_related_regression(
 
     Notes
     -----
-    With many cosines the teachers are draws from a Gaussian process whose covariance between task s at x and task t at
-    x' is :math:`R_{st} \exp(-\|x - x'\|^2 / 2d)`, R being the relation [1]_ [2]_.
+    With many cosines the teachers are samples of a Gaussian process with covariance, between task s at x and task t at
+    x', :math:`R_{st} \exp(-\|x - x'\|^2 / 2d)`, where R is the `relation` of the teacher [1]_ [2]_.
 
     References
     ----------
@@ -136,7 +138,7 @@ def make_related_classification(
     return_teacher=False,
     random_state=None,
 ):
-    r"""Make classification tasks whose teachers correlate as asked.
+    r"""Make classification tasks whose teachers have a given correlation.
 
     Inputs are standard normal. The label of task :math:`t` of cluster :math:`k(t)` is the class of the largest signal,
 
@@ -144,9 +146,9 @@ def make_related_classification(
         y_t = \arg\max_c\; \tfrac{1}{\sqrt{m}}\, \phi(x)^\top w_{tc}, \qquad
         w_{tc} = \sqrt{\rho}\, c_{k(t),c} + \sqrt{1 - \rho}\, v_{tc},
 
-    and then a share of the labels, `noise`, is replaced by classes drawn at random. All entries of :math:`c` and
+    and then a share `noise` of the labels is replaced by classes drawn at random. All entries of :math:`c` and
     :math:`v` are standard normal, so the coefficients of class c have correlation :math:`\rho` between two tasks of one
-    cluster. Tasks may have different numbers of classes: a task with fewer of them lacks the last ones.
+    cluster. Tasks may have different numbers of classes: a task with fewer classes lacks the last ones.
 
     Parameters
     ----------
@@ -157,7 +159,7 @@ def make_related_classification(
     n_tasks : int, default=4
         Number of tasks.
     n_classes : int or array-like of shape (n_tasks,), default=2
-        Number of classes, at least 2, the same or one for each task.
+        Number of classes, at least 2: one number for all tasks, or one per task.
     relatedness : float, default=0.8
         :math:`\rho`, in [0, 1]. 0: tasks have nothing in common; 1: tasks of a cluster with equally many classes are
         one task with different noise.
@@ -173,9 +175,9 @@ def make_related_classification(
         Probability, in [0, 1], that a label is replaced by a class of the task drawn at random (which may be the same).
     missing : float or array-like of shape (n_tasks,), default=0.0
         Share of labels that are NaN in each task, in [0, 1). In task t, `round(missing * n_samples)` rows drawn at
-        random lose their label; at least one label stays.
+        random lose their label; each task keeps at least one.
     return_teacher : bool, default=False
-        Return what the labels were made from as well.
+        Whether to return the teacher as well: what the labels were made from.
     random_state : int, RandomState instance or None, default=None
         Source of all random numbers. Pass an int for the same data at every call.
 
@@ -186,14 +188,14 @@ def make_related_classification(
     y : ndarray of shape (n_samples, n_tasks)
         The labels 0, 1, ...: int if none is missing, else float with NaN where missing.
     teacher : Bunch
-        Only if `return_teacher=True`: `relation`, shape (n_tasks, n_tasks), the correlation the coefficients were drawn
-        with; `clusters`, int of shape (n_tasks,); `coef`, a list with one array of shape (m, n_classes of the task) per
-        task; and `signal`, int of shape (n_samples, n_tasks), the labels before noise.
+        Only if `return_teacher=True`: `relation`, shape (n_tasks, n_tasks), the correlation with which coefficients are
+        drawn; `clusters`, int of shape (n_tasks,); `coef`, a list with an array of shape (m, n_classes_t) for each
+        task t; and `signal`, int of shape (n_samples, n_tasks), the labels before noise.
 
     Raises
     ------
     ValueError
-        If a size is no positive integer, a task has less than two classes, or `relatedness`, `noise` or `missing` is
+        If a size is not a positive integer, a task has less than two classes, or `relatedness`, `noise` or `missing` is
         out of range.
 
     See Also
@@ -225,8 +227,10 @@ def make_related_classification(
     return X, y, Bunch(relation=_relation(clusters, relatedness), clusters=clusters, coef=coef, signal=signal)
 
 
-def _draw_inputs(rng, n_samples: int, n_features: int, n_components: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return X and phi(X): X itself, or that many cosines."""
+def _draw_inputs(
+    rng: np.random.RandomState, n_samples: int, n_features: int, n_components: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return X and phi(X), which is X itself or, if `n_components` is given, that many cosines."""
     X = rng.standard_normal((n_samples, n_features))
     if n_components is None:
         return X, X
@@ -236,40 +240,44 @@ def _draw_inputs(rng, n_samples: int, n_features: int, n_components: int | None)
     return X, np.sqrt(2) * np.cos(X @ directions + phases)
 
 
-def _draw_coef(rng, shape: tuple[int, ...], relatedness: float, n_clusters: int) -> tuple[np.ndarray, np.ndarray]:
+def _draw_coef(
+    rng: np.random.RandomState, shape: tuple[int, ...], relatedness: float, n_clusters: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return coefficients of shape (component, task, ...) and the cluster of each task."""
     _check_share("relatedness", relatedness)
     clusters = np.arange(shape[1]) % n_clusters
     common = rng.standard_normal((shape[0], n_clusters, *shape[2:]))[:, clusters]
-    own = rng.standard_normal(shape)
-    return np.sqrt(relatedness) * common + np.sqrt(1 - relatedness) * own, clusters
+    specific = rng.standard_normal(shape)
+    return np.sqrt(relatedness) * common + np.sqrt(1 - relatedness) * specific, clusters
 
 
 def _relation(clusters: np.ndarray, relatedness: float) -> np.ndarray:
+    """Return the correlation of the tasks' coefficients, shape (n_tasks, n_tasks)."""
     relation = relatedness * (clusters[:, None] == clusters[None, :])
     np.fill_diagonal(relation, 1.0)
     return relation
 
 
-def _draw_missing(rng, missing, shape: tuple[int, int]) -> np.ndarray:
-    """Return a mask with the asked number of missing labels in each task."""
+def _draw_missing(rng: np.random.RandomState, missing: ArrayLike, shape: tuple[int, int]) -> np.ndarray:
+    """Return a mask that is True at the wanted number of missing labels in each task."""
     n_samples, n_tasks = shape
     shares = _per_task("missing", missing, n_tasks)
     if not ((shares >= 0) & (shares < 1)).all():
         raise ValueError(f"missing must be in [0, 1). Found {missing!r}.")
     n_missing = np.minimum(np.round(shares * n_samples), n_samples - 1)
-    rank = rng.random_sample(shape).argsort(axis=0).argsort(axis=0)
+    rank = rng.random_sample(shape).argsort(axis=0).argsort(axis=0)  # a random permutation of the rows per task
     return rank < n_missing
 
 
-def _per_task(name: str, value, n_tasks: int) -> np.ndarray:
+def _per_task(name: str, value: ArrayLike, n_tasks: int) -> np.ndarray:
+    """Return one value per task, (n_tasks,)."""
     array = np.asarray(value)
     if array.shape not in ((), (n_tasks,)):
         raise ValueError(f"{name} must be one number or one for each of the {n_tasks} tasks. Found {value!r}.")
     return np.broadcast_to(array, n_tasks)
 
 
-def _check_sizes(**sizes) -> None:
+def _check_sizes(**sizes: Any) -> None:
     for name, size in sizes.items():
         if not isinstance(size, Integral) or size < 1:
             raise ValueError(f"{name} must be an integer of at least 1. Found {size!r}.")
