@@ -61,7 +61,7 @@ def _by_class(chosen: Any, codec: ClassCodec, codes: np.ndarray, weight: np.ndar
     """
     if isinstance(chosen, str) and chosen == "balanced":
         total = np.bincount(codes, weights=weight, minlength=len(codec.classes))
-        present = total > 0
+        present = total > 0  # the weight of an absent class is 1, but no label has it
         return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
     if not isinstance(chosen, Mapping):
         raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")

@@ -101,7 +101,7 @@ def _whole(labels: np.ndarray) -> np.ndarray | None:
     """
     if labels.dtype.kind not in "biuf" or not len(labels):
         return None
-    low, high = float(labels.min()), float(labels.max())
+    low, high = float(labels.min()), float(labels.max())  # beyond 2**53 these would be rounded
     if not (high - low < len(labels) and max(abs(low), abs(high)) < 2**53):
         return None
     whole = labels.astype(np.int64)

@@ -281,6 +281,7 @@ class _Placement:
         wish = np.round((self.want[:, label] - self.have[:, label])[part] - nth, 9)
         lacks = (self.have[part, label] == 0) & (nth == 0)
         tie = np.arange(len(slots)) if self.rng is None else self.rng.permutation(len(slots))
+        # The last key counts first: parts without the label, the greatest lack, the benefit, the most free places.
         best = np.lexsort((tie[part], nth - self.free[part], -benefit[part], -wish, ~lacks))
         return part[best[:n_rows]]
 
@@ -371,7 +372,7 @@ class _Placement:
 def _part_sizes(n_samples: int, proportions: np.ndarray) -> np.ndarray:
     """Return integer sizes that sum to the rows, by largest remainder; no part is empty while another has two rows."""
     exact = n_samples * proportions / proportions.sum()
-    sizes = np.floor(exact + 1e-9).astype(np.int64)
+    sizes = np.floor(exact + 1e-9).astype(np.int64)  # 1e-9: a whole number may be rounded to slightly less
     short = n_samples - int(sizes.sum())
     sizes[np.argsort(sizes - exact, kind="stable")[:short]] += 1
     while sizes.min() == 0 and sizes.max() > 1:

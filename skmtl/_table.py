@@ -115,7 +115,7 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     columns, observed = zip(*map(_read_column, raw), strict=True)
     if any(column.dtype.kind == "c" for column in columns):
         raise ValueError(f"Complex data not supported: {name} holds complex numbers.")
-    # Frames have a dtype per column, and 1-D objects and numpy's StringDType say nothing about their labels.
+    # A frame has a dtype per column; 1-D objects get the dtype of their labels, while 2-D objects stay objects.
     keeps_dtype = not _is_frame(y) and array.dtype.kind != "T" and (ndim == 2 or array.dtype.kind != "O")
     dtype = array.dtype if keeps_dtype else common_dtype(columns)
     return TargetTable(list(columns), np.stack(observed, axis=1), names, ndim, dtype)
@@ -173,14 +173,14 @@ def name_tasks(table: TargetTable, earlier: list[str] | None) -> list[str]:
 
 def check_distinct(names: list[str]) -> list[str]:
     """Return the task names; ValueError if two are equal."""
-    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
-    if twice:
-        raise ValueError(f"Task names must differ. Found more than once: {', '.join(map(repr, twice))}.")
+    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if repeated:
+        raise ValueError(f"Task names must differ. Found more than once: {', '.join(map(repr, repeated))}.")
     return names
 
 
 def _are_positions(names: Sequence[str]) -> bool:
-    return list(names) == [str(t) for t in range(len(names))]
+    return list(names) == [str(t) for t in range(len(names))]  # the names of columns without names
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -222,6 +222,7 @@ def _column(frame: Any, i: int) -> Any:
 
 
 def _as_array(y: Any, name: str) -> np.ndarray:
+    """Return y as an array of one or two dimensions."""
     if isinstance(y, (list, tuple)):
         array = _read_list(y, name)
     else:
@@ -241,8 +242,11 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
     """Return a list as an array: of objects if numpy would change the labels otherwise."""
     if any(isinstance(row, Mapping) for row in y):
         raise TypeError(f"{name} must be an array, a list or a frame. Found a list of dicts: make it a DataFrame.")
-    if len({len(_cells(row)) for row in y}) > 1:
-        raise ValueError(f"{name} must be a table: every row needs as many labels as the first.")
+    widths = sorted({len(_cells(row)) for row in y})
+    if len(widths) > 1:
+        raise ValueError(
+            f"{name} must have equally many labels in each row. Found rows of {widths[0]} and {widths[1]}."
+        )
     if any(isinstance(row, np.ma.MaskedArray) and row.ndim for row in y):
         return np.ma.stack([np.ma.asarray(row) for row in y])
     cells = [v for row in y for v in _cells(row)]
@@ -256,6 +260,7 @@ def _read_list(y: Sequence, name: str) -> np.ndarray:
 
 
 def _cells(row: Any) -> Sequence | np.ndarray:
+    """Return the labels of a row of a list, which may be a single label."""
     if isinstance(row, (list, tuple)):
         return row
     return np.asarray(row) if getattr(row, "ndim", 0) else [row]

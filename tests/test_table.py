@@ -107,5 +107,5 @@ def test_bad_tables(y, message):
 
 @pytest.mark.parametrize("y", [[[1, 2], [3]], [["a"], ["b", "c"]]])
 def test_ragged_lists_raise(y):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="y must have equally many labels in each row. Found rows of 1 and 2"):
         read_targets(y)

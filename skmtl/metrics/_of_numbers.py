@@ -103,7 +103,7 @@ def _mean_square(y: np.ndarray, predicted: np.ndarray | float, weight: Weight) -
     if _ORDINARY[0] < square < _ORDINARY[1]:
         return square, 0
     residual, halvings = _difference(y, predicted)
-    residual, exponent = scaled(residual)
+    residual, exponent = scaled(residual)  # by a power of two, which rounds nothing
     return mean_of(residual * residual, weight), exponent + halvings
 
 

@@ -105,7 +105,7 @@ class ScoredTask:
         if shape[1:] != (n_classes,):
             raise ValueError(
                 f"Task {self.name!r}: {metric.name} needs probabilities of shape (n_samples, {n_classes}), one column "
-                f"per class. Found shape {shape}. Pass the result of predict_proba, and its columns' classes."
+                f"per class. Found shape {shape}. Pass the result of predict_proba, and the classes of its columns."
             )
 
     def _check_families(self, others: np.ndarray | list[Any], what: str) -> None:
