@@ -9,13 +9,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.exceptions import ConvergenceWarning, FitFailedWarning
 from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
 from skorch.callbacks import Callback, EarlyStopping, EpochScoring
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl.model_selection import StackedGridSearchCV
-from skmtl.model_selection._stack import Table, fit_stack, stack_key
 from skmtl.sharing import STRATEGIES, Sharing, SharingModule
 from tests._asserts import (
     assert_holds_the_members,
@@ -28,6 +27,7 @@ from tests._asserts import (
 )
 from tests._cases import KINDS, make_table, outputs, steady_optimizer
 from tests._cases import make_odd_estimator as make_estimator
+from tests._side_by_side import bytes_of_member, fit_side_by_side
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
 
@@ -440,16 +440,19 @@ def test_a_progress_bar(capsys):
 
 # ---- searches --------------------------------------------------------------------------------------------------------
 
+some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
+
 
 @every_strategy
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_ensembles_in_a_stack_are_what_they_are_alone(sharing, early_stopping):
     X, y = make_table("regression", n_samples=80)
     params = {"n_members": 3, "dropout": 0.2, "early_stopping": early_stopping, "n_iter_no_change": 2, "max_epochs": 8}
-    members = [make_estimator(sharing=sharing, lr=lr, **params) for lr in (1e-3, 1e-2, 5e-2)]
-    assert fit_stack([Table(members, X, y)], chunk=7) == [None, None, None]  # two, then one
-    for member in members:
-        alone = clone(member).fit(X, y)
+    models = [make_estimator(sharing=sharing, lr=lr, **params) for lr in (1e-3, 1e-2, 5e-2)]
+    fitted, search = fit_side_by_side(models, X, y, max_bytes=2.5 * bytes_of_member(models[0], X, y))
+    assert search.n_stacks_ == 2  # of two ensembles, and of one
+    for model, (member,) in zip(models, fitted, strict=True):
+        alone = clone(model).fit(X, y)
         assert_members_agree(member, alone, X)
         for ours, theirs in zip(member.history_, alone.history_, strict=True):
             assert ours.keys() == theirs.keys()
@@ -457,46 +460,53 @@ def test_ensembles_in_a_stack_are_what_they_are_alone(sharing, early_stopping):
                 np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-9)
 
 
-def test_an_ensemble_larger_than_a_chunk_is_one_stack():
+def test_an_ensemble_of_more_members_than_a_stack_has_is_one_stack():
     X, y = make_table("regression")
-    models = [make_estimator(n_members=5, lr=lr) for lr in (1e-3, 1e-2)]
-    fit_stack([Table(models, X, y)], chunk=2)
-    for model in models:
-        assert_members_agree(model, clone(model).fit(X, y), X)
+    models = [make_estimator(n_members=65, lr=lr, max_epochs=2) for lr in (1e-3, 1e-2)]
+    fitted, search = fit_side_by_side(models, X, y)
+    assert search.n_stacks_ == 2
+    for model, (member,) in zip(models, fitted, strict=True):
+        assert_members_agree(member, clone(model).fit(X, y), X)
 
 
+@some_scores_are_nan
 def test_divergence_of_one_ensemble_in_a_stack():
     X, y = make_table("regression", dtype=np.float32)
     models = [make_estimator(n_members=2, lr=lr) for lr in (1e30, 1e-2)]
-    failures = fit_stack([Table(models, X, y)])
-    assert "no longer finite" in failures[0]
-    assert failures[1] is None
-    assert_members_agree(models[1], clone(models[1]).fit(X, y), X)
+    with pytest.warns(FitFailedWarning, match="(?s)1 fits failed out of a total of 2.*no longer finite"):
+        ((first,), (second,)), search = fit_side_by_side(models, X, y)
+    assert search.n_stacks_ == 1
+    assert first is None
+    assert_members_agree(second, clone(models[1]).fit(X, y), X)
 
 
+@some_scores_are_nan
 @pytest.mark.parametrize("batch_size", [16, 500])
 def test_divergence_while_others_stop_early_and_leave(batch_size):
     X, y = make_table("regression", n_samples=80, dtype=np.float32)
     params = {"n_members": 2, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 30, "tol": 0.0}
     models = [make_estimator(lr=lr, batch_size=batch_size, **params) for lr in (1e30, 1e-3, 0.02, 0.05)]
-    failures = fit_stack([Table(models, X, y)])
-    assert "no longer finite" in failures[0]
-    assert failures[1:] == [None] * 3
-    for model in models[1:]:
+    with pytest.warns(FitFailedWarning, match="(?s)1 fits failed out of a total of 4.*no longer finite"):
+        fitted, search = fit_side_by_side(models, X, y)
+    assert search.n_stacks_ == 1
+    assert fitted[0] == [None]
+    for model, (member,) in zip(models[1:], fitted[1:], strict=True):
         alone = clone(model).fit(X, y)
-        assert model.n_iter_ == alone.n_iter_
-        assert_members_agree(model, alone, X)
+        assert member.n_iter_ == alone.n_iter_
+        assert_members_agree(member, alone, X)
 
 
 def test_ensembles_of_another_size_are_another_stack():
-    assert stack_key(make_estimator(n_members=2)) != stack_key(make_estimator())
+    X, y = make_table("regression")
+    models = [make_estimator(n_members=n, max_epochs=1) for n in (1, 2)]
+    assert fit_side_by_side(models, X, y)[1].n_stacks_ == 2
 
 
 def test_the_memory_of_a_stack_counts_every_member():
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="A stack of 1000 members takes about .* more than max_bytes=1000000"):
-        fit_stack([Table([make_estimator(n_members=1000)], X, y)], max_bytes=1e6)
-    assert fit_stack([Table([make_estimator(n_members=2)], X, y)], max_bytes=1e6) == [None]
+        fit_side_by_side([make_estimator(n_members=1000)], X, y, max_bytes=1e6)
+    assert fit_side_by_side([make_estimator(n_members=2)], X, y, max_bytes=1e6)[1].n_stacks_ == 1
 
 
 def test_a_stacked_search_over_the_number_of_members():

@@ -6,15 +6,14 @@ import numbers
 
 import numpy as np
 from scipy.sparse import issparse
-from sklearn.base import clone
+from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _check_method_params, _num_samples
 
+from skmtl._base import BaseMultiTask
 from skmtl._table import read_targets
+from skmtl.model_selection._fit import last_step
+from skmtl.model_selection._sklearn_private import _check_method_params, _num_samples, _safe_indexing
 from skmtl.model_selection._splitter import MultiTaskKFold
-
-__all__ = ["as_splitter", "fit_rows", "search_splitter"]
 
 
 def as_splitter(cv, seed: int = 0):
@@ -22,12 +21,25 @@ def as_splitter(cv, seed: int = 0):
     return MultiTaskKFold(5 if cv is None else cv, random_state=seed) if _is_number(cv) else check_cv(cv)
 
 
-def search_splitter(cv, y, classifier: bool):
-    """Return what scikit-learn makes of `cv`; where it would refuse a classifier's missing labels, `as_splitter`'s."""
-    may_lack_labels = classifier and y is not None and not issparse(y)
-    if may_lack_labels and _is_number(cv) and not read_targets(y).observed.all():
-        return as_splitter(cv)
-    return check_cv(cv, y, classifier=classifier)
+def search_splits(estimator, cv, X, y, params: dict) -> list[tuple]:
+    """Return the splits of a search, as scikit-learn makes and checks them.
+
+    Where it would refuse the missing labels of one of our classifiers, a number of folds is `as_splitter`'s. What `y`
+    of other people's classifiers means only they know.
+    """
+    classifier = is_classifier(estimator)
+    is_ours = classifier and isinstance(last_step(estimator)[1], BaseMultiTask)
+    may_lack_labels = is_ours and _is_number(cv) and y is not None and not issparse(y)
+    if may_lack_labels and not read_targets(y).observed.all():
+        splitter = as_splitter(cv)
+    else:
+        splitter = check_cv(cv, y, classifier=classifier)
+    n_splits, splits = splitter.get_n_splits(X, y, **params), list(splitter.split(X, y, **params))
+    if len(splits) != n_splits:
+        raise ValueError(
+            f"cv.split and cv.get_n_splits return inconsistent results. Expected {n_splits} splits, got {len(splits)}"
+        )
+    return splits
 
 
 def _is_number(cv) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import stats
 
-__all__ = ["TransferGain", "paired_interval"]
+from skmtl.model_selection._defined import mean_of_defined
 
 GAINED, LOST, CANNOT_TELL = "gained", "lost", "cannot tell"
 
@@ -78,8 +78,8 @@ class TransferGain:
         import pandas as pd  # type: ignore[import-untyped]
 
         columns = {
-            "alone": _mean_of_defined(self.alone),
-            "shared": _mean_of_defined(self.shared),
+            "alone": mean_of_defined(self.alone),
+            "shared": mean_of_defined(self.shared),
             "gain": self.gain,
             "ci_low": self.ci_low,
             "ci_high": self.ci_high,
@@ -99,7 +99,7 @@ class TransferGain:
         width = max(len("task"), *(len(name) for name in self.task_names))
         interval = f"{self._level()} interval"
         lines = [f"{'task':<{width}}  {'alone':>9}  {'shared':>9}  {'gain':>9}  {interval:^22}  verdict"]
-        means = _mean_of_defined(self.alone), _mean_of_defined(self.shared)
+        means = mean_of_defined(self.alone), mean_of_defined(self.shared)
         for t, name in enumerate(self.task_names):
             ends = f"[{self.ci_low[t]:+.4f}, {self.ci_high[t]:+.4f}]"
             numbers = f"{means[0][t]:9.4f}  {means[1][t]:9.4f}  {self.gain[t]:+9.4f}  {ends:^22}"
@@ -182,9 +182,3 @@ def _holm(p: np.ndarray) -> np.ndarray:
     scaled = p[order] * np.arange(len(order), 0, -1)
     adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
     return adjusted
-
-
-def _mean_of_defined(scores: np.ndarray) -> np.ndarray:
-    defined = ~np.isnan(scores)
-    count = defined.sum(axis=1)
-    return np.where(count, np.where(defined, scores, 0).sum(axis=1) / np.maximum(count, 1), np.nan)

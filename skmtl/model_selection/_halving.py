@@ -7,18 +7,16 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
-from sklearn.model_selection._search import BaseSearchCV
-from sklearn.utils._param_validation import Interval, StrOptions
 
 from skmtl._base import BaseMultiTask
-from skmtl.model_selection._evaluation import Evaluation
-from skmtl.model_selection._jobs import Course, Job, last_step
-from skmtl.model_selection._search import _MAX_BYTES, _StackedSearch
+from skmtl.model_selection._fit import Protocol, last_step
+from skmtl.model_selection._reporting import warn_interrupted
+from skmtl.model_selection._resumable import ResumableStacks
+from skmtl.model_selection._sklearn_private import BaseSearchCV, Interval, StrOptions
+from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
 
-__all__ = ["HalvingStackedSearchCV"]
 
-
-class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
+class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     """Search by successive halving: every rung trains the better candidates on from where they were.
 
     All candidates are trained for a few epochs; the best ``1 / factor`` of them go on, for `factor` times as many
@@ -52,7 +50,8 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
         Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
         `MultiTaskKFold`.
     verbose : int, default=0
-        1 or more prints each rung and what is trained alone and why, and shows a bar over fits.
+        1 or more prints each rung and what is trained alone and why, and shows a bar over fits; 2 or more a line for
+        each fit that ends, 3 or more with its scores.
     random_state : int, RandomState or None, default=None
         Draws the candidates, where `n_candidates` is given.
     error_score : "raise" or float, default=nan
@@ -89,6 +88,8 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
         What it was scored with.
     n_splits_ : int
         Number of folds.
+    n_stacks_ : int
+        Number of stacks that were trained; one that is trained on in later rungs counts once.
     refit_time_ : float
         Seconds of the last fit.
     multimetric_ : bool
@@ -135,7 +136,7 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
         "max_resources": [Interval(Integral, 1, None, closed="left"), None],
         "refit": ["boolean", str],
         "random_state": ["random_state"],
-        **_MAX_BYTES,
+        **MAX_BYTES,
     }
     _parameter_constraints.pop("pre_dispatch")
 
@@ -195,49 +196,57 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
             )
         return f"{prefix}max_epochs"
 
-    def _evaluate(self, evaluation: Evaluation, candidates: list[dict]):
-        self._plan_rungs(len(candidates))
-        jobs = _begin(evaluation, candidates, self._epochs_of(self.n_iterations_ - 1))
-        rows, out, more = [], [], {"iter": [], "n_resources": []}
-        self.n_candidates_, self.n_resources_ = [], []
-        alive, name = list(range(len(candidates))), self._resource()
-        for rung in range(self.n_iterations_):
-            epochs = self._epochs_of(rung)
+    def _evaluate(self, candidates: list[dict], X, y, protocol: Protocol) -> tuple[dict, bool]:
+        """Train and score rung by rung; return fitted attributes, and whether Ctrl-C ended it early."""
+        schedule, name = self._schedule(len(candidates)), self._resource()
+        epochs_by_rung = schedule.pop("n_resources_")
+        stacks = ResumableStacks(candidates, X, y, protocol, self.n_jobs, name, epochs_by_rung[-1])
+        rows, results, more = [], [], {"iter": [], "n_resources": []}
+        for rung, epochs in enumerate(epochs_by_rung):
+            alive = stacks.candidates
             if self.verbose:
-                print(f"Rung {rung + 1} of {self.n_iterations_}: {len(alive)} candidates, {epochs} epochs")  # noqa: T201
-            results = evaluation.do(_up_to(jobs, epochs, name))
+                print(f"Rung {rung + 1} of {len(epochs_by_rung)}: {len(alive)} candidates, {epochs} epochs")  # noqa: T201
+            of_rung, interrupted = stacks.train_up_to(epochs)
+            results += of_rung
             rows += [{**candidates[c], name: epochs} for c in alive]
-            out += results
             more["iter"] += [rung] * len(alive)
             more["n_resources"] += [epochs] * len(alive)
-            self.n_candidates_.append(len(alive))
-            self.n_resources_.append(epochs)
-            alive = self._survivors(alive, results)
-            if evaluation.interrupted:
+            survivors = self._survivors(alive, of_rung)
+            if interrupted:
+                warn_interrupted(of_rung)
                 break
-            jobs = _keep(jobs, alive)
-        self.n_remaining_candidates_ = len(alive)
-        return rows, out, more
+            stacks.select(survivors)
+        rungs = {
+            "n_candidates_": np.bincount(more["iter"]).tolist(),
+            "n_resources_": epochs_by_rung[: rung + 1],
+            "n_remaining_candidates_": len(survivors),
+        }
+        found = self._found(rows, results, protocol, stacks.n_stacks, more)
+        return schedule | rungs | found, interrupted
 
-    def _plan_rungs(self, n_candidates: int) -> None:
-        """Set the number of rungs, and the epochs of the first and the most that any may have."""
+    def _schedule(self, n_candidates: int) -> dict:
+        """Return how many rungs there are, and the epochs by the end of each, as fitted attributes."""
         _, last = last_step(self.estimator)
-        self.max_resources_ = last.max_epochs if self.max_resources is None else self.max_resources
-        self.n_required_iterations_ = 1 + floor(log(n_candidates, self.factor) + 1e-9)
-        if self.min_resources == "exhaust":
-            self.min_resources_ = max(1, self.max_resources_ // self.factor ** (self.n_required_iterations_ - 1))
-        else:
-            self.min_resources_ = self.min_resources
-        if self.min_resources_ > self.max_resources_:
+        most = last.max_epochs if self.max_resources is None else self.max_resources
+        n_required = 1 + floor(log(n_candidates, self.factor) + 1e-9)
+        least = (
+            max(1, most // self.factor ** (n_required - 1)) if self.min_resources == "exhaust" else self.min_resources
+        )
+        if least > most:
             raise ValueError(
-                f"min_resources={self.min_resources_} epochs must be no more than max_resources, which is "
-                f"{self.max_resources_}. Lower it, or raise max_epochs of the estimator."
+                f"min_resources={least} epochs must be no more than max_resources, which is {most}. Lower it, or raise "
+                f"max_epochs of the estimator."
             )
-        self.n_possible_iterations_ = 1 + floor(log(self.max_resources_ // self.min_resources_, self.factor) + 1e-9)
-        self.n_iterations_ = min(self.n_required_iterations_, self.n_possible_iterations_)
-
-    def _epochs_of(self, rung: int) -> int:
-        return min(self.min_resources_ * self.factor**rung, self.max_resources_)
+        n_possible = 1 + floor(log(most // least, self.factor) + 1e-9)
+        n_rungs = min(n_required, n_possible)
+        return {
+            "min_resources_": least,
+            "max_resources_": most,
+            "n_required_iterations_": n_required,
+            "n_possible_iterations_": n_possible,
+            "n_iterations_": n_rungs,
+            "n_resources_": [min(least * self.factor**rung, most) for rung in range(n_rungs)],
+        }
 
     def _survivors(self, alive: list[int], results: list[dict]) -> list[int]:
         """Return the best candidates of a rung, in their order; those without a score are the worst."""
@@ -262,32 +271,3 @@ class HalvingStackedSearchCV(_StackedSearch, BaseSearchCV):
         last = np.flatnonzero(results["iter"] == results["iter"].max())
         scores = results[f"mean_test_{refit_metric}"][last]
         return int(last[0] if np.isnan(scores).all() else last[np.nanargmax(scores)])
-
-
-def _begin(evaluation: Evaluation, candidates: list[dict], max_epochs: int) -> list[Job]:
-    """Return the jobs of the first rung."""
-    jobs = []
-    for job in evaluation.jobs(candidates):
-        job.course = Course(max_epochs)
-        if job.alone is None and job.fits[0].last.early_stopping:
-            jobs += [Job([fit], "early_stopping looks back over all epochs", course=job.course) for fit in job.fits]
-        else:
-            jobs.append(job)
-    return jobs
-
-
-def _up_to(jobs: list[Job], epochs: int, name: str) -> list[Job]:
-    """Let jobs train up to so many epochs."""
-    for job in jobs:
-        job.course.epochs = epochs
-        for fit in job.fits:
-            fit.parameters = {**fit.parameters, name: epochs}
-            fit.seconds, fit.error = 0.0, None
-    return jobs
-
-
-def _keep(jobs: list[Job], alive: list[int]) -> list[Job]:
-    """Return the jobs that still have candidates."""
-    for job in jobs:
-        job.keep(alive)
-    return [job for job in jobs if job.fits]

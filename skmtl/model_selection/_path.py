@@ -6,15 +6,18 @@ import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
+from sklearn.base import clone
 
 from skmtl._base import BaseMultiTask
+from skmtl._table import read_targets
+from skmtl._validation import check_layer_sizes
+from skmtl.model_selection._defined import mean_of_defined, warn_undefined
+from skmtl.model_selection._fit import last_step
 from skmtl.model_selection._folds import as_splitter, check_same_length
-from skmtl.model_selection._jobs import last_step
 from skmtl.model_selection._search import StackedGridSearchCV
-from skmtl.model_selection._transfer import _equally_seeded, _metric_name, _task_scorer, _tell_undefined
-from skmtl.sharing import STRATEGIES, HardSharing, IndependentSharing
-
-__all__ = ["SharingPath", "sharing_path"]
+from skmtl.model_selection._transfer import _equally_seeded, _metric_name, _task_scorer
+from skmtl.sharing import STRATEGIES, TrunkShape
 
 DEFAULT_LAMBDAS = (0.0, *np.logspace(-5, 1, 13))
 
@@ -79,8 +82,8 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
     >>> path.scores.shape
     (3, 3, 2)
     """
-    name = _lambda_name(estimator)
     check_same_length(X, y)
+    name = _lambda_name(estimator, X, y)
     lambdas = _check_lambdas(DEFAULT_LAMBDAS if sharing_lambdas is None else sharing_lambdas)
     scorer = _task_scorer(scoring, estimator)
     (seeded,) = _equally_seeded(estimator)
@@ -91,7 +94,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
         warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")  # told below
         results = search.fit(X, y).cv_results_
     scores, names = _scores(results, search.n_splits_)
-    _tell_undefined(names, np.isnan(scores).any(0))
+    warn_undefined(names, np.isnan(scores).any(0))
     return SharingPath(lambdas, names, scores, _metric_name(scorer))
 
 
@@ -103,18 +106,28 @@ def _scores(results: dict, n_splits: int) -> tuple[np.ndarray, list[str]]:
     return np.moveaxis(np.array(scores), -1, 0), names
 
 
-def _lambda_name(estimator) -> str:
+def _lambda_name(estimator, X, y) -> str:
     """Return the name of λ among the parameters; refuse an estimator that has no penalty."""
     prefix, last = last_step(estimator)
     if not isinstance(last, BaseMultiTask):
         raise TypeError(f"sharing_path needs an estimator of skmtl, or a pipeline that ends in one. Found {last!r}.")
-    strategy = STRATEGIES[last.sharing] if last.sharing in STRATEGIES else type(last.sharing)
-    if issubclass(strategy, (HardSharing, IndependentSharing)):
+    last._check_parameters()
+    n_features = np.shape(X)[1] if np.ndim(X) == 2 else 1  # a pipeline may make others: what is tied is the same
+    if not _ties_anything(last, read_targets(y).n_columns, n_features):
         raise ValueError(
             f"sharing={last.sharing!r} has no penalty, so λ changes nothing. Set a strategy that has one, such as "
             f"sharing='soft'."
         )
     return f"{prefix}sharing_lambda"
+
+
+def _ties_anything(estimator: BaseMultiTask, n_tasks: int, n_features: int) -> bool:
+    """Return whether the penalty covers any parameter of what the strategy builds."""
+    strategy = STRATEGIES[estimator.sharing]() if isinstance(estimator.sharing, str) else clone(estimator.sharing)
+    sizes = check_layer_sizes(estimator.hidden_layer_sizes, "hidden_layer_sizes")
+    with torch.random.fork_rng(devices=[]):
+        module = strategy.build(TrunkShape(n_tasks, n_features, sizes, estimator.activation, float(estimator.dropout)))
+    return bool(module.tied()) or module.ties_heads
 
 
 def _check_lambdas(values) -> np.ndarray:
@@ -159,8 +172,8 @@ class SharingPath:
     best_lambda_mean: float = field(init=False)
 
     def __post_init__(self):
-        task_mean = _mean_of_defined(self.scores)
-        mean = _mean_of_defined(task_mean)
+        task_mean = mean_of_defined(self.scores)
+        mean = mean_of_defined(task_mean)
         computed = {
             "task_mean": task_mean,
             "mean": mean,
@@ -255,10 +268,3 @@ class SharingPath:
 def _best(lambdas: np.ndarray, scores: np.ndarray) -> float:
     """Return λ of the largest score; NaN if none is defined."""
     return float("nan") if np.isnan(scores).all() else float(lambdas[np.nanargmax(scores)])
-
-
-def _mean_of_defined(scores: np.ndarray) -> np.ndarray:
-    """Return the mean over the last axis of what is not NaN; NaN where nothing is."""
-    defined = ~np.isnan(scores)
-    count = defined.sum(axis=-1)
-    return np.where(count, np.where(defined, scores, 0).sum(axis=-1) / np.maximum(count, 1), np.nan)

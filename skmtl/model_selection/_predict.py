@@ -6,14 +6,12 @@ import numpy as np
 from sklearn import get_config
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples
 
 from skmtl._labels import common_dtype, objects_of
 from skmtl._table import TargetTable, read_targets
 from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
+from skmtl.model_selection._sklearn_private import _num_samples
 from skmtl.tasks import sorted_classes
-
-__all__ = ["cross_val_predict"]
 
 _METHODS = ("predict", "predict_proba", "predict_log_proba")
 

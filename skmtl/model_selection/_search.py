@@ -1,139 +1,14 @@
-"""Searches that train their candidates side by side: scikit-learn's, at a fraction of the time.
-
-The way of a search reads from `_StackedSearch.fit` down: candidates, splits, fits (in stacks), scores, results.
-All but the fits is scikit-learn's own, so results have the same keys, and each score is what a fit alone would get, to
-within rounding.
-"""
+"""Searches that train their candidates side by side: scikit-learn's, at a fraction of the time."""
 
 from __future__ import annotations
 
-import time
-import warnings
-from collections.abc import Mapping
-from numbers import Real
-
 import numpy as np
-from sklearn.base import _fit_context, clone, is_classifier
-from sklearn.metrics._scorer import _MultimetricScorer
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
-from sklearn.model_selection._validation import _check_method_params
-from sklearn.utils import indexable
-from sklearn.utils._param_validation import Interval
 
-from skmtl._base import BaseMultiTask
-from skmtl._table import read_targets
-from skmtl.metrics import TaskScorer
-from skmtl.model_selection._evaluation import Evaluation
-from skmtl.model_selection._folds import search_splitter
-from skmtl.model_selection._jobs import last_step
-
-CHOICE = ("best_index_", "best_score_", "best_params_", "best_estimator_", "refit_time_", "feature_names_in_")
-"""What a search sets once it has chosen."""
-
-_MAX_BYTES = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None]}
+from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
 
 
-class _StackedSearch:
-    """The fit of a stacked search, over the constructor and results of a scikit-learn search."""
-
-    @_fit_context(prefer_skip_nested_validation=False)  # the estimator is validated when it is fitted
-    def fit(self, X, y=None, **params):
-        """Search, then refit the best candidate on all rows.
-
-        Ctrl-C ends the search: the scores of the folds that were finished are kept in ``cv_results_``, with a
-        warning, all others are NaN, and nothing is refitted. With several threads it waits for the stacks at hand;
-        other processes give them up.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks), default=None
-            Targets; missing ones are skipped.
-        **params : dict
-            As for scikit-learn's searches: parameters of the estimator's ``fit``, split by rows; ``groups``.
-
-        Returns
-        -------
-        self : object
-            The fitted search.
-
-        Raises
-        ------
-        ValueError
-            If there is no candidate, a parameter is unknown, every fit failed, or one member of a stack alone takes
-            more than `max_bytes`.
-        """
-        scorers, refit_metric = self._get_scorers()
-        X, y = indexable(X, y)
-        self._check_refit(y)
-        if getattr(self, "_skl_callbacks", None):
-            warnings.warn(
-                f"{type(self).__name__} calls none of the callbacks that were set on it, for it trains candidates side "
-                f"by side. verbose=1 shows a bar.",
-                stacklevel=3,
-            )
-        routed = self._get_routed_params_for_fit(_check_method_params(X, params=params))
-        cv = search_splitter(self.cv, y, is_classifier(self.estimator))
-        candidates = list(self._candidates())  # before the splits: both may draw from one random state
-        splits = list(cv.split(X, y, **routed.splitter.split))
-        if not candidates or not splits:
-            raise ValueError("No fits were performed. Was the CV iterator empty? Were there no candidates?")
-        evaluation = Evaluation(self, X, y, splits, scorers, routed)
-        candidates, out, more = self._evaluate(evaluation, candidates)
-        self.n_splits_ = len(splits)
-        self.scorer_ = scorers._scorers if isinstance(scorers, _MultimetricScorer) else scorers
-        self.cv_results_ = self._format_results(candidates, len(splits), out, more)
-        self.multimetric_ = isinstance(out[0]["test_scores"], dict)
-        for name in CHOICE:  # of an earlier fit: they would not fit to these results
-            vars(self).pop(name, None)
-        if not evaluation.interrupted:
-            self._choose(refit_metric, out[0]["test_scores"])
-            self._refit(X, y, routed.estimator.fit)
-        return self
-
-    def _check_refit(self, y) -> None:
-        """Refuse, before all the training, a `refit` that chooses none of a task scorer's scores."""
-        if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit):
-            return
-        if y is None or not isinstance(last_step(self.estimator)[1], BaseMultiTask):  # others may name tasks otherwise
-            return
-        names = ["average", *read_targets(y).task_names()]
-        if self.refit not in names:
-            raise ValueError(
-                f"{self.scoring!r} gives one score per task and their average. refit must be the one that chooses, a "
-                f"function, or False. Found refit={self.refit!r}. Choose from {names}."
-            )
-
-    def _evaluate(self, evaluation: Evaluation, candidates: list[dict]) -> tuple[list[dict], list[dict], dict | None]:
-        """Return the parameters and results of all fits, and further columns of ``cv_results_``."""
-        return candidates, evaluation.run(candidates), None
-
-    def _choose(self, refit_metric: str, scores) -> None:
-        """Set the best index, score and parameters."""
-        if callable(self.scoring) and self.multimetric_:
-            self._check_refit_for_multimetric(scores)
-            refit_metric = self.refit
-        if not self.refit and self.multimetric_:
-            return
-        self.best_index_ = self._select_best_index(self.refit, refit_metric, self.cv_results_)
-        if not callable(self.refit):
-            self.best_score_ = self.cv_results_[f"mean_test_{refit_metric}"][self.best_index_]
-        self.best_params_ = self.cv_results_["params"][self.best_index_]
-
-    def _refit(self, X, y, fit_params: Mapping) -> None:
-        """Fit the best candidate on all rows, if that is wanted."""
-        if not self.refit:
-            return
-        start = time.time()
-        self.best_estimator_ = clone(self.estimator).set_params(**clone(self.best_params_, safe=False))
-        self.best_estimator_.fit(X, y, **fit_params)
-        self.refit_time_ = time.time() - start
-        if hasattr(self.best_estimator_, "feature_names_in_"):
-            self.feature_names_in_ = self.best_estimator_.feature_names_in_
-
-
-class StackedGridSearchCV(_StackedSearch, GridSearchCV):
+class StackedGridSearchCV(StackedSearch, GridSearchCV):
     """Search a grid of parameters; the candidates of a fold are trained side by side, as one stack.
 
     A drop-in for `sklearn.model_selection.GridSearchCV`: the same parameters, the same attributes, and for each
@@ -161,7 +36,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
         `MultiTaskKFold`.
     verbose : int, default=0
-        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
+        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
+        a line for each fit that ends, 3 or more with its scores.
     pre_dispatch : int or str, default="2*n_jobs"
         Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     error_score : "raise" or float, default=nan
@@ -192,6 +68,8 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         What it was scored with.
     n_splits_ : int
         Number of folds.
+    n_stacks_ : int
+        Number of stacks that were trained; fits that were trained alone are in none.
     refit_time_ : float
         Seconds of the last fit.
     multimetric_ : bool
@@ -231,7 +109,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
     (90, 3)
     """
 
-    _parameter_constraints = {**GridSearchCV._parameter_constraints, **_MAX_BYTES}
+    _parameter_constraints = {**GridSearchCV._parameter_constraints, **MAX_BYTES}
 
     def __init__(
         self,
@@ -266,7 +144,7 @@ class StackedGridSearchCV(_StackedSearch, GridSearchCV):
         return ParameterGrid(self.param_grid)
 
 
-class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
+class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     """Search parameters drawn at random; the candidates of a fold are trained side by side, as one stack.
 
     A drop-in for `sklearn.model_selection.RandomizedSearchCV`: equal seeds draw equal candidates, and each gets the
@@ -294,7 +172,8 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
         `MultiTaskKFold`.
     verbose : int, default=0
-        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits.
+        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
+        a line for each fit that ends, 3 or more with its scores.
     pre_dispatch : int or str, default="2*n_jobs"
         Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     random_state : int, RandomState or None, default=None
@@ -327,6 +206,8 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
         What it was scored with.
     n_splits_ : int
         Number of folds.
+    n_stacks_ : int
+        Number of stacks that were trained; fits that were trained alone are in none.
     refit_time_ : float
         Seconds of the last fit.
     multimetric_ : bool
@@ -355,7 +236,7 @@ class StackedRandomizedSearchCV(_StackedSearch, RandomizedSearchCV):
     (4,)
     """
 
-    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **_MAX_BYTES}
+    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **MAX_BYTES}
 
     def __init__(
         self,

@@ -11,8 +11,6 @@ from skmtl._label_codes import label_codes
 from skmtl._stratify import assign_parts
 from skmtl._table import read_targets
 
-__all__ = ["MultiTaskKFold"]
-
 
 class MultiTaskKFold(BaseCrossValidator):
     """K-fold cross-validation that keeps the share of every class of every task, and of missing labels.

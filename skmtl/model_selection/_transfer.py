@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import numbers
-import warnings
 
 import numpy as np
 from sklearn.base import clone, is_classifier, is_regressor
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
-from skmtl.metrics import TaskScorer, UndefinedTaskWarning, make_task_scorer
+from skmtl.metrics import TaskScorer, make_task_scorer
+from skmtl.model_selection._defined import warn_undefined
+from skmtl.model_selection._fit import last_step
 from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
 from skmtl.model_selection._gain import TransferGain
 from skmtl.sharing import IndependentSharing
-
-__all__ = ["transfer_gain"]
 
 
 def transfer_gain(
@@ -113,7 +111,7 @@ def transfer_gain(
     scores = Parallel(n_jobs=n_jobs)(delayed(_fit_and_score)(*job, X, y, scorer, params or {}) for job in jobs)
     names = list(scores[0])
     table = np.array([list(s.values()) for s in scores]).T  # (task, 2 * fold)
-    _tell_undefined(names, np.isnan(table[:, ::2] + table[:, 1::2]))
+    warn_undefined(names, np.isnan(table[:, ::2] + table[:, 1::2]))
     ratio = float(np.mean([len(test) / len(train) for train, test in splits]))
     return TransferGain(names, table[:, ::2], table[:, 1::2], ratio, confidence, correction, _metric_name(scorer))
 
@@ -127,10 +125,7 @@ def _check_choices(confidence, correction) -> None:
 
 def _without_sharing(estimator):
     """Return a clone with nothing shared."""
-    prefix, last = "", estimator
-    while isinstance(last, Pipeline):
-        step, last = last.steps[-1]
-        prefix += f"{step}__"
+    prefix, last = last_step(estimator)
     sharing = last.get_params(deep=False).get("sharing")
     if sharing is None:
         raise ValueError(
@@ -182,20 +177,6 @@ def _equally_seeded(*models):
 def _fit_and_score(model, train, test, X, y, scorer: TaskScorer, params: dict) -> dict[str, float]:
     fitted = fit_rows(model, X, y, train, params)
     return scorer.score_tasks(fitted, take_rows(X, test), take_rows(y, test))
-
-
-def _tell_undefined(names: list[str], undefined: np.ndarray) -> None:
-    """Warn once of tasks that some fold could not score; `undefined` is (task, fold)."""
-    gaps = [
-        f"{name!r} ({int(row.sum())} of {len(row)})" for name, row in zip(names, undefined, strict=True) if row.any()
-    ]
-    if gaps:
-        listed = ", ".join(gaps[:10]) + (", ..." if len(gaps) > 10 else "")
-        warnings.warn(
-            f"{len(gaps)} of {len(names)} tasks are undefined in some folds, which are left out for them: {listed}.",
-            UndefinedTaskWarning,
-            stacklevel=3,
-        )
 
 
 def _metric_name(scorer: TaskScorer) -> str:

@@ -1,4 +1,4 @@
-"""How much memory 100 members take above their data: in the stacks that are made of them, forced into one, in a search.
+"""How much memory 100 members take above their data: in the stacks that a search makes of them, and forced into one.
 
 The measure is 100 x (parameters + optimiser state + one batch's activations): parameters, two moments of each, and the
 outputs of all layers for one batch. Gradients are not counted in it. Each case has a process of its own.
@@ -22,8 +22,7 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold
 
 from skmtl import MultiTaskRegressor
-from skmtl.model_selection import StackedGridSearchCV, _stack
-from skmtl.model_selection._stack import Table, bytes_per_member, fit_stack
+from skmtl.model_selection import StackedGridSearchCV, _grouping
 
 CANDIDATES, FOLDS = 20, KFold(5)
 MEMBERS, N, D, TASKS = CANDIDATES * FOLDS.n_splits, 2_500, 50, 5
@@ -59,24 +58,22 @@ def measure(case: str, way: str) -> None:
     X, y = job(N, D, TASKS)
     lrs = np.logspace(-4, -3, CANDIDATES).tolist()
     clone(model).set_params(hidden_layer_sizes=(8,)).fit(X, y)  # what a process keeps of its first fit is not counted
-    tables = []
-    if way != "search":
-        rows = [(X[train], y[train]) for train, _ in FOLDS.split(X)]
-        tables = [Table([clone(model).set_params(lr=lr) for lr in lrs], *own) for own in rows]
     if way == "one":
-        _stack.CACHE = sys.maxsize
+        _grouping.CACHE_BYTES, _grouping.MAX_MEMBERS = sys.maxsize, MEMBERS
     search = StackedGridSearchCV(model, {"lr": lrs}, cv=FOLDS, refit=False)
     before = resident()
     with Peak() as peak:
-        fit_stack(tables, chunk=MEMBERS) if tables else search.fit(X, y)
+        search.fit(X, y)
+    assert (search.n_stacks_ == 1) == (way == "one")
     first = clone(model).set_params(max_epochs=1).fit(X, y)
-    print(json.dumps({"peak": peak.bytes - before, "bound": MEMBERS * bytes_per_member(first)}))
+    bound = MEMBERS * _grouping.bytes_per_member(first)
+    print(json.dumps({"peak": peak.bytes - before, "bound": bound}))
 
 
 def main() -> None:
     rows = []
     for case in CASES:
-        for way, what in (("stacks", "side by side"), ("search", "a search"), ("one", "forced into one stack")):
+        for way, what in (("search", "a search"), ("one", "forced into one stack")):
             command = [sys.executable, __file__, case, way]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             ratio, megabytes = found["peak"] / (MEMBERS * need(model_of(case))), found["peak"] / 1e6

@@ -14,12 +14,12 @@ from skorch.callbacks import Callback
 
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import HalvingStackedSearchCV
-from skmtl.model_selection._stack import bytes_per_member
 from skmtl.sharing import STRATEGIES
 from skmtl.training import MultiTaskNet
 from tests._asserts import assert_same_scores, assert_within_promise
 from tests._cases import make_odd_estimator as make_estimator
 from tests._cases import make_table
+from tests._side_by_side import bytes_of_member
 
 FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-4, 1e-3, 1e-2], "weight_decay": [0.0, 0.1, 1.0]}
@@ -81,15 +81,17 @@ def test_survivors_go_on_and_losers_are_let_go(monkeypatch):
         return fit_loop(net, data, y, epochs=epochs, **params)
 
     monkeypatch.setattr(MultiTaskNet, "fit_loop", count)
-    HalvingStackedSearchCV(make_estimator(max_epochs=9), GRID, cv=FOLDS, refit=False).fit(X, y)
+    search = HalvingStackedSearchCV(make_estimator(max_epochs=9), GRID, cv=FOLDS, refit=False).fit(X, y)
     assert trained == [(27, 1), (9, 2), (3, 6)]
+    assert search.n_stacks_ == 1
 
 
 def test_stacks_without_survivors_are_let_go(capsys):
     X, y = make_table("regression", missing=0.0)
-    model = make_estimator(max_epochs=9).fit(X, y)
-    max_bytes = 2 * bytes_per_member(model)  # two members a stack: some lose both
-    HalvingStackedSearchCV(model, GRID, cv=FOLDS, max_bytes=max_bytes, verbose=1).fit(X, y)
+    model = make_estimator(max_epochs=9)
+    max_bytes = 2 * bytes_of_member(model, X, y)  # two members a stack: some lose both
+    search = HalvingStackedSearchCV(model, GRID, cv=FOLDS, max_bytes=max_bytes, verbose=1).fit(X, y)
+    assert search.n_stacks_ == 14  # 27 fits
     told = capsys.readouterr().out
     assert "Rung 3 of 3" in told
     assert "One by one" not in told

@@ -7,8 +7,6 @@ and so agree to within rounding.
 
 import os
 import pickle
-import sys
-from dataclasses import replace
 
 import joblib
 import numpy as np
@@ -23,7 +21,6 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from skmtl.metrics import make_task_scorer
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, sharing_path
-from skmtl.model_selection._jobs import Protocol
 from skmtl.training import DivergedError
 from tests._asserts import assert_same_choice, assert_same_scores, assert_within_promise
 from tests._cases import make_odd_estimator as make_estimator
@@ -210,11 +207,21 @@ def test_rows_that_preprocessing_gives_are_sent_once_each():
     assert Rows.pickled == 3  # one table for each fold, whatever the number of jobs
 
 
-def test_what_jobs_have_in_common_tells_its_size():
-    rows, weight = np.arange(1000), np.ones(1500)
-    bare = Protocol(None, [], None, {}, {}, np.nan, False, np.inf, 0)
-    full = replace(bare, splits=[(rows, rows[:500])], fit_params={"sample_weight": weight})
-    assert sys.getsizeof(full) - sys.getsizeof(bare) == (1000 + 500 + 1500) * 8
+@pytest.mark.usefixtures("cluster")
+def test_what_jobs_have_in_common_is_sent_once():
+    X, y = make_table("regression", n_samples=300)
+    weight = Rows(np.random.default_rng(0).random(len(X)))
+    grid = {"lr": [1e-3, 1e-2, 1e-1], "batch_size": [30, 60, 120]}
+    Rows.pickled = 0
+    with joblib.parallel_config("dask"):
+        search = StackedGridSearchCV(make_estimator(max_epochs=1), grid, cv=FOLDS, refit=False, scoring=_sum)
+        search.fit(X, y, sample_weight=weight)
+    assert search.n_stacks_ > 3
+    assert Rows.pickled == 1
+
+
+def _sum(estimator, X, y, sample_weight=None):
+    return float(np.abs(estimator.predict(X)).sum())
 
 
 # ---- errors ---------------------------------------------------------------------------------------------------------

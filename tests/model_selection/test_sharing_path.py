@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from skmtl.metrics import UndefinedTaskWarning, make_task_scorer
 from skmtl.model_selection import sharing_path
 from skmtl.model_selection._path import SharingPath
-from skmtl.sharing import HardSharing, SoftSharing
+from skmtl.sharing import DenseStack, HardSharing, Sharing, SharingModule, SoftSharing
 from tests._asserts import assert_within_promise
 from tests._cases import WIDTHS, make_table
 from tests._cases import make_odd_estimator as make_estimator
@@ -127,6 +127,55 @@ def test_a_strategy_without_a_penalty_is_refused(sharing):
     X, y = make_table("regression")
     with pytest.raises(ValueError, match="has no penalty, so λ changes nothing.*sharing='soft'"):
         sharing_path(make_pipeline(StandardScaler(), make_estimator(sharing=sharing)), X, y)
+
+
+class TiedColumns(SharingModule):
+    """A linear map per task, pulled together or not."""
+
+    per_task = True
+
+    def __init__(self, shape, is_tied):
+        super().__init__()
+        sizes = (shape.n_features, *shape.hidden_layer_sizes)
+        self.n_features_out, self.is_tied = sizes[-1], is_tied
+        self.stack = DenseStack((shape.n_members, shape.n_tasks), sizes, shape.activation, shape.dropout)
+
+    def forward(self, x):
+        return self.stack(x if x.ndim == 2 else x.unsqueeze(1))
+
+    def tied(self):
+        return (self.stack,) if self.is_tied else ()
+
+
+class OwnSharing(Sharing):
+    """A strategy of a user's own."""
+
+    def __init__(self, is_tied=True):
+        self.is_tied = is_tied
+
+    def build(self, shape):
+        return TiedColumns(shape, self.is_tied)
+
+
+def test_a_strategy_of_ones_own_needs_a_penalty():
+    X, y = make_table("regression", missing=0.0)
+    path = sharing_path(make_estimator(sharing=OwnSharing()), X, y, sharing_lambdas=[0.0, 10.0], cv=KFold(3))
+    assert not np.allclose(path.scores[0], path.scores[1])
+    with pytest.raises(ValueError, match="sharing=OwnSharing.* has no penalty, so λ changes nothing"):
+        sharing_path(make_estimator(sharing=OwnSharing(is_tied=False)), X, y, cv=KFold(3))
+
+
+def test_tied_heads_are_a_penalty():
+    X, y = make_table("regression", missing=0.0)
+    model = make_estimator(sharing=SoftSharing(tie_heads=True), hidden_layer_sizes=())
+    assert sharing_path(model, X, y, sharing_lambdas=[0.0, 1.0], cv=KFold(3)).scores.shape == (2, 4, 3)
+
+
+@pytest.mark.usefixtures("global_random_state_untouched")
+def test_asking_for_a_penalty_draws_nothing():
+    X, y = make_table("regression")
+    with pytest.raises(ValueError, match="has no penalty"):
+        sharing_path(make_estimator(), X, y)
 
 
 def test_other_estimators_are_refused():

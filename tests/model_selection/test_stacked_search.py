@@ -4,9 +4,11 @@ Widths are odd, for there some processors sum a stack in another order than one 
 construction: which of them rounding puts first would be chance.
 """
 
+import re
 import sys
 import time
 import warnings
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,8 @@ import pytest
 import torch
 from scipy.stats import loguniform
 from sklearn import config_context
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.cluster import KMeans
 from sklearn.compose import make_column_transformer
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyRegressor
@@ -28,21 +31,25 @@ from skorch.callbacks import Callback
 
 from skmtl import MultiTaskRegressor
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV, _evaluation, _jobs
-from skmtl.model_selection._stack import bytes_per_member
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, StackedRandomizedSearchCV
 from skmtl.sharing import STRATEGIES
+from skmtl.training import MultiTaskNet
 from tests._asserts import assert_same_choice, assert_same_scores, assert_within_promise
 from tests._cases import make_odd_estimator as make_estimator
 from tests._cases import make_table
+from tests._side_by_side import bytes_of_member
 
 FOLDS = KFold(3, shuffle=True, random_state=0)
 GRID = {"lr": [1e-3, 1e-2], "weight_decay": [0.0, 0.1]}
+SHAPES = 2
+"""Shapes of the three tables of 48 rows with missing labels: in one fold a row is drawn twice, and a stack has one."""
+
 LAMBDAS = [  # without a penalty, candidates that differ in λ only are equal
     {"lr": [lr], "sharing_lambda": [value]} for lr, value in ((1e-3, 0.0), (3e-3, 0.1), (1e-2, 0.0), (3e-2, 1.0))
 ]
 
 pytestmark = pytest.mark.usefixtures("global_random_state_untouched")
-some_scores_are_nan = pytest.mark.filterwarnings("ignore:(One or more of the|The score of .* is NaN):UserWarning")
+some_scores_are_nan = pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
 
 
 def assert_same_results(stacked, plain, dtype=np.float64, exact=False):
@@ -61,29 +68,11 @@ def search_both(estimator, grid, X, y, fit_params=None, stacks=None, dtype=np.fl
     options = {"cv": FOLDS, "refit": False, **options}
     plain = GridSearchCV(estimator, grid, **options).fit(X, y, **(fit_params or {}))
     stacked = StackedGridSearchCV(estimator, grid, **options)
-    with count_stacks() as sizes:
-        stacked.fit(X, y, **(fit_params or {}))
+    stacked.fit(X, y, **(fit_params or {}))
     if stacks is not None:
-        assert len(sizes) == stacks
+        assert stacked.n_stacks_ == stacks
     assert_same_results(stacked, plain, dtype, exact=stacks == 0)
     return stacked, plain
-
-
-class count_stacks:
-    """Collect the number of members of each call of `fit_stack`."""
-
-    def __enter__(self):
-        self.sizes, self.original = [], _jobs.fit_stack
-
-        def spy(tables, *args):
-            self.sizes.append(sum(len(table.estimators) for table in tables))
-            return self.original(tables, *args)
-
-        _jobs.fit_stack = spy
-        return self.sizes
-
-    def __exit__(self, *_):
-        _jobs.fit_stack = self.original
 
 
 # ---- equal to scikit-learn's ----------------------------------------------------------------------------------------
@@ -109,7 +98,7 @@ def test_members_of_different_seeds_and_task_weights():
 def test_more_candidates_than_one_stack_holds():
     X, y = make_table("regression")
     grid = {"lr": np.logspace(-4, -1, 35)}
-    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=2)
+    search_both(make_estimator(max_epochs=2), grid, X, y, stacks=2 * SHAPES)
 
 
 def test_scores_by_task_choose_by_their_average():
@@ -133,11 +122,12 @@ def _least_decay(results):
     return 1
 
 
-@pytest.mark.parametrize("columns", [(), (4,)])
-def test_sample_weights(columns):
+@pytest.mark.parametrize(("columns", "shapes"), [((), 2), ((4,), 3)])
+def test_sample_weights(columns, shapes):
+    """What weighs much is drawn more often, so tables differ in length, and stacks hold those of one length."""
     X, y = make_table("regression")
     weight = np.random.default_rng(1).random((len(X), *columns))
-    search_both(make_estimator(), GRID, X, y, {"sample_weight": weight}, stacks=1)
+    search_both(make_estimator(), GRID, X, y, {"sample_weight": weight}, stacks=shapes)
 
 
 def test_routed_sample_weights_reach_fit_and_scorer():
@@ -166,7 +156,9 @@ def test_early_stopping_with_a_random_state_object():
 @pytest.mark.parametrize("sharing", ["hard", "soft", "attention"])
 def test_dropout(sharing):
     X, y = make_table("regression")
-    search_both(make_estimator(sharing=sharing), {"dropout": [0.0, 0.2, 0.5], "lr": [1e-3, 1e-2]}, X, y, stacks=2)
+    search_both(
+        make_estimator(sharing=sharing), {"dropout": [0.0, 0.2, 0.5], "lr": [1e-3, 1e-2]}, X, y, stacks=2 * SHAPES
+    )
 
 
 def test_other_architectures_are_other_stacks():
@@ -175,7 +167,7 @@ def test_other_architectures_are_other_stacks():
         {"sharing": ["hard", "independent"], "hidden_layer_sizes": [(8,), (4, 4)], "lr": [1e-3, 1e-2]},
         {"sharing": ["soft"], "sharing_lambda": [0.01, 0.1]},
     ]
-    search_both(make_estimator(), grid, X, y, stacks=5)
+    search_both(make_estimator(), grid, X, y, stacks=5 * SHAPES)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
@@ -289,7 +281,7 @@ def test_long_preprocessing_that_differs_only_in_the_middle():
     model = Pipeline([("columns", options[0]), ("net", make_estimator())])
     lrs = [1e-3, 3e-3, 1e-2]
     grid = [{"columns": [option], "net__lr": [lr]} for option, lr in zip(options, lrs, strict=True)]
-    search_both(model, grid, X, y, stacks=1)
+    search_both(model, grid, X, y, stacks=SHAPES)
 
 
 def test_preprocessing_that_cannot_be_compared():
@@ -355,9 +347,9 @@ def test_all_candidates_diverge():
 def test_an_invalid_value_costs_its_candidate_alone():
     X, y = make_table("regression")
     search = StackedGridSearchCV(make_estimator(), {"lr": [1e-3, -1.0, 1e-2]}, cv=FOLDS, refit=False)
-    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed.*'lr' parameter"), count_stacks() as sizes:
+    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed.*'lr' parameter"):
         search.fit(X, y)
-    assert sizes == [6]
+    assert search.n_stacks_ == SHAPES
     others = GridSearchCV(make_estimator(), {"lr": [1e-3, 1e-2]}, cv=FOLDS, refit=False).fit(X, y)
     scores, expected = search.cv_results_["mean_test_score"], others.cv_results_["mean_test_score"]
     assert_within_promise(scores[[0, 2]], expected)
@@ -373,12 +365,9 @@ def test_weights_of_other_tasks_cost_their_candidate_alone(bad_first):
     weights = [None, [1.0, 2.0], [1.0, 2.0, 0.5, 1.0]]
     grid = {"task_weights": weights[1:] + weights[:1] if bad_first else weights}
     search = StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, refit=False)
-    with (
-        pytest.warns(FitFailedWarning, match="(?s)3 fits failed out of a total of 9.*task_weights"),
-        count_stacks() as sizes,
-    ):
+    with pytest.warns(FitFailedWarning, match="(?s)3 fits failed out of a total of 9.*task_weights"):
         search.fit(X, y)
-    assert sizes == [6]
+    assert search.n_stacks_ == SHAPES
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [
         value != [1.0, 2.0] for value in grid["task_weights"]
     ]
@@ -389,14 +378,11 @@ def test_a_fold_that_cannot_be_learned_costs_its_own_fits_alone(capsys):
     X, y = make_table("regression", missing=0.0)
     y[16:, 0] = np.nan  # the first fold holds all labels of one task out
     search = StackedGridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False, verbose=1)
-    with (
-        pytest.warns(
-            FitFailedWarning, match="(?s)4 fits failed out of a total of 12.*Task '0': every label is missing"
-        ),
-        count_stacks() as sizes,
+    with pytest.warns(
+        FitFailedWarning, match="(?s)4 fits failed out of a total of 12.*Task '0': every label is missing"
     ):
         search.fit(X, y)
-    assert sizes == [8]
+    assert search.n_stacks_ == 1
     assert "One by one, for the rows of 4 fits cannot be read" in capsys.readouterr().out
     plain = GridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False)
     with pytest.warns(FitFailedWarning):
@@ -410,12 +396,9 @@ def test_preprocessing_that_cannot_be_fitted_costs_its_own_fits_alone():
     model = Pipeline([("reduce", PCA()), ("net", make_estimator())])
     grid = {"reduce__n_components": [2, 400], "net__lr": [1e-3, 1e-2]}
     search = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False)
-    with (
-        pytest.warns(FitFailedWarning, match="(?s)6 fits failed out of a total of 12.*n_components=400"),
-        count_stacks() as sizes,
-    ):
+    with pytest.warns(FitFailedWarning, match="(?s)6 fits failed out of a total of 12.*n_components=400"):
         search.fit(X, y)
-    assert sizes == [6]
+    assert search.n_stacks_ == SHAPES
     assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False, True, False]
 
 
@@ -443,13 +426,15 @@ def _is_nan_for_small_lr(estimator, X, y):
     return np.nan if estimator.lr < 2e-3 else 1.0
 
 
-@pytest.mark.filterwarnings("ignore:One or more of the:UserWarning")
 def test_a_scorer_that_gives_nan():
     X, y = make_table("regression")
     grid = {"lr": [1e-2, 1e-3]}
     search = StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, scoring=_is_nan_for_small_lr, refit=False)
-    with pytest.warns(UserWarning, match=r"The score of 3 of 6 fits is NaN.*{'lr': 0.001}, split 0"):
+    message = r"(?s)One or more of the test.*The score of 3 of 6 fits is NaN.*{'lr': 0.001}, split 0"
+    with pytest.warns(UserWarning, match=message) as caught:
         search.fit(X, y)
+    assert len(caught) == 1  # as scikit-learn's
+    assert caught[0].filename == __file__
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [1.0, np.nan])
 
 
@@ -463,10 +448,13 @@ def test_a_scorer_of_what_is_no_number():
 @pytest.mark.parametrize("refit", [True, "avg"])
 def test_which_of_the_tasks_scores_chooses_is_asked_before_training(refit):
     X, y = make_table("regression")
-    search = StackedGridSearchCV(make_estimator(), GRID, scoring=make_task_scorer("r2"), refit=refit)
-    with count_stacks() as sizes, pytest.raises(ValueError, match=rf"(?s)Found refit={refit!r}.*'average', '0', '1'"):
+    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())])
+    grid = {"net__lr": [1e-3, 1e-2]}
+    search = StackedGridSearchCV(model, grid, scoring=make_task_scorer("r2"), refit=refit)
+    CountingScaler.fits.clear()
+    with pytest.raises(ValueError, match=rf"(?s)Found refit={refit!r}.*'average', '0', '1'"):
         search.fit(X, y)
-    assert sizes == []
+    assert CountingScaler.fits == []
 
 
 @pytest.mark.parametrize("cv", [None, 3])
@@ -569,7 +557,7 @@ def test_estimators_of_other_packages(capsys):
 def test_only_those_that_must_are_trained_alone(capsys):
     X, y = make_table("regression")
     grid = [{"lr": [1e-3, 1e-2]}, {"callbacks": [[Silent()]], "lr": [2e-3, 2e-2]}]
-    search_both(make_estimator(), grid, X, y, stacks=1)
+    search_both(make_estimator(), grid, X, y, stacks=SHAPES)
     StackedGridSearchCV(make_estimator(), grid, cv=FOLDS, verbose=1).fit(X, y)
     said = capsys.readouterr()
     assert "in 1 stack\n" in said.out
@@ -604,10 +592,11 @@ def test_the_number_of_torch_threads_is_put_back(jobs):
 
 
 def test_bounded_memory_splits_stacks_and_changes_nothing():
-    X, y = make_table("regression")
+    X, y = make_table("regression", missing=0.0)
     free = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False).fit(X, y)
-    max_bytes = 5 * bytes_per_member(make_estimator().fit(X, y))
+    max_bytes = 5 * bytes_of_member(make_estimator(), X, y)
     bounded = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS, refit=False, max_bytes=max_bytes).fit(X, y)
+    assert (free.n_stacks_, bounded.n_stacks_) == (1, 3)
     assert_same_results(bounded, free)
 
 
@@ -679,16 +668,16 @@ def test_ctrl_c_while_one_is_trained_alone():
 
 @some_scores_are_nan
 def test_ctrl_c_while_a_stack_is_trained(monkeypatch):
-    X, y = make_table("regression")
-    train, calls = _jobs.fit_stack, []
+    X, y = make_table("regression", missing=0.0)
+    fit_loop, calls = MultiTaskNet.fit_loop, []
 
-    def interrupted(*args):
-        calls.append(args)
+    def interrupted(net, *args, **params):
+        calls.append(net)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return train(*args)
+        return fit_loop(net, *args, **params)
 
-    monkeypatch.setattr(_jobs, "fit_stack", interrupted)
+    monkeypatch.setattr(MultiTaskNet, "fit_loop", interrupted)
     search = StackedGridSearchCV(make_estimator(), {**GRID, "batch_size": [8, 16]}, cv=FOLDS)
     with pytest.warns(UserWarning, match="interrupted after 12 of 24 fits"):
         search.fit(X, y)
@@ -761,13 +750,11 @@ def test_candidates_and_folds_of_one_random_state():
     assert_same_results(*found)
 
 
-@pytest.mark.skipif(not hasattr(GridSearchCV, "set_callbacks"), reason="needs scikit-learn 1.9")
-def test_callbacks_of_the_search_are_not_ignored_in_silence():
-    X, y = make_table("regression")
+def test_callbacks_of_scikit_learn_are_refused():
     search = StackedGridSearchCV(make_estimator(), GRID, cv=FOLDS)
-    search._skl_callbacks = [object()]
-    with pytest.warns(UserWarning, match="StackedGridSearchCV calls none of the callbacks"):
-        search.fit(X, y)
+    with pytest.raises(AttributeError, match="StackedGridSearchCV calls no callbacks of scikit-learn.*verbose=3"):
+        search.set_callbacks(object())
+    assert not hasattr(search, "set_callbacks")  # so that a search around it passes none on
 
 
 def test_a_pipelines_memory_is_used(tmp_path):
@@ -780,28 +767,43 @@ def test_a_pipelines_memory_is_used(tmp_path):
         assert len(CountingScaler.fits) == expected
 
 
+class TrackingScaler(CountingScaler):
+    """Note how many tables of training rows exist at the same time, of all copies."""
+
+    tables: list = []
+    most = 0
+
+    def fit_transform(self, X, y=None, **params):
+        """Fit, transform and note."""
+        rows = super().fit_transform(X, y, **params)
+        TrackingScaler.tables.append(weakref.ref(rows))
+        alive = sum(table() is not None for table in TrackingScaler.tables)
+        TrackingScaler.most = max(TrackingScaler.most, alive)
+        return rows
+
+
+class Large(np.ndarray):
+    """Rows that say that they take so many bytes."""
+
+    nbytes = 0
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_large_tables_are_held_a_few_at_a_time(jobs, monkeypatch):
+@pytest.mark.parametrize("held", [1, 2, 100])
+def test_large_tables_are_held_a_few_at_a_time(held, jobs, monkeypatch):
     X, y = make_table("regression")
-    model = Pipeline([("scale", CountingScaler()), ("net", make_estimator())])
+    model = Pipeline([("scale", TrackingScaler()), ("net", make_estimator())])
     grid = {"scale__with_mean": [True, False], "scale__with_std": [True, False], "net__lr": [1e-3, 1e-2]}
     plain = GridSearchCV(model, grid, cv=FOLDS, refit=False).fit(X, y)
-    held, original = [], _evaluation.Evaluation._waves
-
-    def spy(self, jobs):
-        for wave, rows in original(self, jobs):
-            held.append(len(rows))
-            yield wave, rows
-
-    monkeypatch.setattr(_evaluation.Evaluation, "_waves", spy)
-    for most in (1, 2, 100):
-        monkeypatch.setattr(_evaluation, "TABLES", most * X.nbytes)
-        held.clear()
-        CountingScaler.fits.clear()
-        stacked = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False, n_jobs=jobs).fit(X, y)
-        assert_same_results(stacked, plain)
-        assert len(CountingScaler.fits) == 4 * 3
-        assert max(held) <= 2 * most * jobs if most < 100 else held == [12]
+    monkeypatch.setattr(Large, "nbytes", 128 * 2**20 // held)  # a job holds 128 MiB
+    monkeypatch.setattr(TrackingScaler, "most", 0)
+    TrackingScaler.tables.clear()
+    CountingScaler.fits.clear()
+    stacked = StackedGridSearchCV(model, grid, cv=FOLDS, refit=False, n_jobs=jobs).fit(X.view(Large), y)
+    assert_same_results(stacked, plain)
+    assert len(CountingScaler.fits) == 4 * 3
+    assert TrackingScaler.most <= 2 * held * jobs if held < 100 else TrackingScaler.most == 12
+    assert not any(table() is not None for table in TrackingScaler.tables)
 
 
 def test_texts_in_a_series_and_the_steps_that_read_them():
@@ -810,3 +812,62 @@ def test_texts_in_a_series_and_the_steps_that_read_them():
     dense = FunctionTransformer(lambda counts: counts.toarray().astype(float), accept_sparse=True)
     model = Pipeline([("count", CountVectorizer()), ("dense", dense), ("net", make_estimator())])
     search_both(model, {"net__lr": [1e-3, 1e-2]}, words, y, stacks=1)
+
+
+class Segmenter(ClassifierMixin, BaseEstimator):
+    """A classifier of another package whose targets are pictures."""
+
+    def __init__(self, share=0.5):
+        self.share = share
+
+    def fit(self, X, y):
+        """Remember the mean picture."""
+        self.mean_ = y.mean(axis=0)
+        return self
+
+    def score(self, X, y):
+        """Return how alike pictures are."""
+        return -float(np.abs(y - self.share * self.mean_).mean())
+
+
+@pytest.mark.parametrize("cv", [2, FOLDS])
+def test_targets_of_other_peoples_classifiers_may_be_anything(cv):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2)), rng.integers(0, 2, size=(12, 4, 4))
+    stacked, _ = search_both(Segmenter(), {"share": [0.1, 0.5]}, X, y, stacks=0, cv=cv, refit=True)
+    assert stacked.best_estimator_.mean_.shape == (4, 4)
+
+
+def test_no_targets():
+    X, _ = make_table("regression")
+    search_both(KMeans(random_state=0, n_init=1), {"n_clusters": [2, 3]}, X, None, stacks=0, refit=True)
+
+
+class Liar(KFold):
+    """Say that there is a fold more."""
+
+    def get_n_splits(self, X=None, y=None, groups=None):
+        """Return a wrong number."""
+        return super().get_n_splits(X, y, groups) + 1
+
+
+@pytest.mark.parametrize("search", [GridSearchCV, StackedGridSearchCV])
+def test_a_splitter_that_gives_another_number_of_folds_than_it_says(search):
+    X, y = make_table("regression")
+    with pytest.raises(ValueError, match="inconsistent results. Expected 4 splits, got 3"):
+        search(make_estimator(), GRID, cv=Liar(3)).fit(X, y)
+
+
+@pytest.mark.parametrize("verbose", [2, 3, 10])
+@pytest.mark.parametrize("scoring", ["r2", ["r2", "neg_mean_absolute_error"]])
+@pytest.mark.parametrize("train", [False, True])
+def test_verbose_prints_the_lines_that_scikit_learn_prints_of_each_fit(verbose, scoring, train, capsys):
+    X, y = make_table("regression", missing=0.0)
+    options = {"cv": FOLDS, "refit": False, "scoring": scoring, "return_train_score": train, "verbose": verbose}
+    lines = []
+    for search in (StackedGridSearchCV, GridSearchCV):
+        search(make_estimator(), GRID, **options).fit(X, y)
+        printed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("[CV") and "END" in line]
+        lines.append(sorted(re.sub(r"\.{2,}|total time= .*", "", line) for line in printed))
+    assert len(lines[0]) == 12
+    assert lines[0] == lines[1]

@@ -9,11 +9,11 @@ from sklearn.base import clone
 from skorch.callbacks import LRScheduler
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR
 
-from skmtl.model_selection._stack import Table, fit_stack
 from skmtl.sharing import STRATEGIES
 from skmtl.training import OPTIMIZERS, SCHEDULES
 from tests._asserts import assert_members_agree
 from tests._cases import make_estimator, make_odd_estimator, make_table, steady_optimizer
+from tests._side_by_side import fit_side_by_side
 
 EPOCHS = 5
 TORCHS_OWN = {
@@ -71,9 +71,10 @@ def test_a_stack_is_its_members(sharing, optimizer, dtype, hidden):
         make_odd_estimator("regression", sharing, lr=lr, weight_decay=decay, **shared)
         for lr, decay in [(1e-3, 0.0), (3e-3, 0.1), (7e-3, 0.3)]
     ]
-    assert fit_stack([Table(members, X, y)]) == [None] * 3
-    for member in members:
-        assert_members_agree(member, clone(member).fit(X, y), X)
+    fitted, search = fit_side_by_side(members, X, y)
+    assert search.n_stacks_ == 1
+    for model, (member,) in zip(members, fitted, strict=True):
+        assert_members_agree(member, clone(model).fit(X, y), X)
 
 
 class Recorder(torch.optim.SGD):
