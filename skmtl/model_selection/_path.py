@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from sklearn.base import clone
 
 from skmtl._base import BaseMultiTask
+from skmtl._parameters import strategy_of
 from skmtl._table import read_targets
 from skmtl._validation import check_layer_sizes
 from skmtl.model_selection._defined import mean_of_defined, warn_undefined
@@ -17,7 +17,7 @@ from skmtl.model_selection._fit import last_step
 from skmtl.model_selection._folds import as_splitter, check_same_length
 from skmtl.model_selection._search import StackedGridSearchCV
 from skmtl.model_selection._transfer import _equally_seeded, _metric_name, _task_scorer
-from skmtl.sharing import STRATEGIES, TrunkShape
+from skmtl.sharing import TrunkShape
 
 DEFAULT_LAMBDAS = (0.0, *np.logspace(-5, 1, 13))
 
@@ -123,10 +123,10 @@ def _lambda_name(estimator, X, y) -> str:
 
 def _ties_anything(estimator: BaseMultiTask, n_tasks: int, n_features: int) -> bool:
     """Return whether the penalty covers any parameter of what the strategy builds."""
-    strategy = STRATEGIES[estimator.sharing]() if isinstance(estimator.sharing, str) else clone(estimator.sharing)
     sizes = check_layer_sizes(estimator.hidden_layer_sizes, "hidden_layer_sizes")
+    shape = TrunkShape(n_tasks, n_features, sizes, estimator.activation, float(estimator.dropout))
     with torch.random.fork_rng(devices=[]):
-        module = strategy.build(TrunkShape(n_tasks, n_features, sizes, estimator.activation, float(estimator.dropout)))
+        module = strategy_of(estimator).build(shape)
     return bool(module.tied()) or module.ties_heads
 
 

@@ -17,6 +17,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV
+from skmtl.training import BestWeights
 from tests._cases import make_estimator, make_table
 from tests._interrupts import executed_lines, first_and_last_hits, interrupted_at, sample
 
@@ -146,3 +147,20 @@ def test_real_signals(name, monkeypatch):
             assert_finished_scores_are_right(search, expected)
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_a_signal_handler_in_python_is_no_callback(monkeypatch):
+    """A handler that raises looks, at the end of an epoch, like a callback that ends training; stacks have none."""
+    expected = SEARCHES["pipelines"]().fit(X, Y)
+    on_epoch_end, calls = BestWeights.on_epoch_end, []
+
+    def interrupted(callback, net, **kwargs):
+        calls.append(net)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return on_epoch_end(callback, net, **kwargs)
+
+    monkeypatch.setattr(BestWeights, "on_epoch_end", interrupted)
+    search = fitted_before("pipelines")
+    assert_survives(search, expected, lambda: search.fit(X, Y))
+    assert len(calls) == 2
