@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import joblib
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
 from skmtl._base import BaseMultiTask
@@ -203,6 +204,8 @@ def cut_into_waves(needs: Sequence[Collection[str]], table_bytes: int, n_workers
 
 def bytes_of(X) -> int:
     """Return about how many bytes a table of features takes; 0 where it does not say."""
+    if issparse(X):
+        return int(X.nnz * (X.dtype.itemsize + np.dtype(np.int32).itemsize))  # values and their columns
     if hasattr(X, "memory_usage"):  # pandas
         return int(np.sum(X.memory_usage(deep=False)))
     return int(X.estimated_size()) if hasattr(X, "estimated_size") else getattr(X, "nbytes", 0)
