@@ -124,8 +124,9 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.datasets import load_energy
     >>> X, y = load_energy(return_X_y=True)
-    >>> model = MultiTaskRegressor(max_epochs=5, random_state=0).fit((X - X.mean(0)) / X.std(0), y)
-    >>> model.predict((X[:3] - X.mean(0)) / X.std(0)).shape
+    >>> X = (X - X.mean(0)) / X.std(0)
+    >>> model = MultiTaskRegressor(max_epochs=5, random_state=0).fit(X, y)
+    >>> model.predict(X[:3]).shape
     (3, 2)
     """
 

@@ -1,13 +1,14 @@
 """The pages: code fits its column, the API reference lists what is public, and nothing comes from another site."""
 
 import importlib.util
+import inspect
 import re
 import zlib
 from pathlib import Path
 
 import pytest
 
-from tests._public import NAMES, PUBLIC
+from tests._public import NAMES, PUBLIC, resolve
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -61,6 +62,12 @@ def test_code_lines_are_found():
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples_fit_their_column(path):
     lines = path.read_text(encoding="utf-8").splitlines()
+    assert [line for line in lines if len(line) > COLUMN] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_examples_of_docstrings_fit_their_column(name):
+    lines = _code_lines(inspect.getdoc(resolve(name)))
     assert [line for line in lines if len(line) > COLUMN] == []
 
 

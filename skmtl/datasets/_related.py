@@ -102,7 +102,9 @@ def make_related_regression(
     Examples
     --------
     >>> from skmtl.datasets import make_related_regression
-    >>> X, y, teacher = make_related_regression(n_tasks=3, missing=0.25, return_teacher=True, random_state=0)
+    >>> X, y, teacher = make_related_regression(
+    ...     n_tasks=3, missing=0.25, return_teacher=True, random_state=0
+    ... )
     >>> X.shape, y.shape
     ((200, 10), (200, 3))
     >>> teacher.relation
@@ -205,7 +207,9 @@ def make_related_classification(
     Examples
     --------
     >>> from skmtl.datasets import make_related_classification
-    >>> X, y = make_related_classification(n_tasks=3, n_classes=[2, 3, 4], random_state=0)
+    >>> X, y = make_related_classification(
+    ...     n_tasks=3, n_classes=[2, 3, 4], random_state=0
+    ... )
     >>> y.max(axis=0)
     array([1, 2, 3])
     """

@@ -88,7 +88,8 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
     >>> import numpy as np
     >>> from sklearn.dummy import DummyRegressor
     >>> from skmtl.metrics import make_task_scorer
-    >>> X, y = np.zeros((4, 1)), np.array([[1.0, 3.0], [3.0, 5.0], [2.0, 7.0], [2.0, 9.0]])
+    >>> X = np.zeros((4, 1))
+    >>> y = np.array([[1.0, 3.0], [3.0, 5.0], [2.0, 7.0], [2.0, 9.0]])
     >>> regressor = DummyRegressor().fit(X, y)
     >>> y[3, 1] = np.nan  # a missing label is skipped
     >>> make_task_scorer("mean_absolute_error")(regressor, X, y)

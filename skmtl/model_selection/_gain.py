@@ -14,7 +14,7 @@ GAINED, LOST, CANNOT_TELL = "gained", "lost", "cannot tell"
 
 @dataclass(frozen=True, eq=False)
 class TransferGain:
-    """The result of `transfer_gain`: each task's scores with sharing and alone, and what the difference says.
+    """The result of `transfer_gain`: each task's scores with sharing and alone, and how certain the difference is.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class TransferGain:
         return pd.DataFrame(columns, index=pd.Index(self.task_names, name="task"))
 
     def summary(self):
-        """Return the table and what it says, as text.
+        """Return the table and a summary, as text.
 
         Returns
         -------

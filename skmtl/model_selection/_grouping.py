@@ -68,7 +68,7 @@ def why_alone(fit: Fit, protocol: Protocol) -> str | None:
     if other_params:
         return f"fit takes {', '.join(other_params)}"
     if type(last).fit is not BaseMultiTask.fit:
-        return f"{type(last).__name__} has a fit of its own"
+        return f"{type(last).__name__} overrides fit"
     if not _has_valid_parameters(last):
         return "a parameter is not what it must be"
     if last.callbacks:
@@ -76,7 +76,7 @@ def why_alone(fit: Fit, protocol: Protocol) -> str | None:
     if not isinstance(last.optimizer, str):
         return "an optimizer class has one learning rate for all"
     if last.warm_start:
-        return "warm_start goes on from an earlier fit"
+        return "warm_start continues an earlier fit"
     if last.early_stopping and protocol.resumes:
         return "early_stopping looks back over all epochs"
     return None
@@ -123,7 +123,7 @@ def table_key(fit: Fit) -> tuple:
 
 
 def content_key(value) -> str:
-    """Return a string that equals another's only if the values are alike; what cannot be compared equals nothing."""
+    """Return a string that equals another's only if the values are equal; what cannot be compared equals nothing."""
     if value is None or isinstance(value, (str, int, float, bool)):
         return repr(value)
     try:
@@ -264,5 +264,5 @@ def bytes_per_member(estimator: BaseMultiTask, n_rows: float = math.inf) -> int:
     widths = sum(network_plan.hidden_layer_sizes) * towers + sum(network_plan.head_layer_sizes) * n_tasks
     each = 4 if network_plan.dropout else 2  # activations and their gradients; what dropout leaves of them, and masks
     row = each * (widths + network_plan.layout.n_outputs)
-    row += network.trunk.n_buffered + network_plan.n_features + 2 * n_tasks
+    row += network.trunk.n_buffered + network_plan.n_features + 2 * network_plan.layout.n_parts
     return estimator._numpy_dtype.itemsize * (9 * parameters + int(min(estimator.batch_size, n_rows)) * row)

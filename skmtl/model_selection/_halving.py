@@ -17,12 +17,13 @@ from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
 
 
 class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
-    """Search by successive halving: every rung trains the better candidates on from where they were.
+    """Search by successive halving: train all candidates a little, then continue training only the better ones.
 
-    All candidates are trained for a few epochs; the best ``1 / factor`` of them go on, for `factor` times as many
+    All candidates are trained for a few epochs; the best ``1 / factor`` of them continue, up to `factor` times as many
     epochs in all, and so forth until fewer than `factor` are left. Candidates of a fold are trained side by side as in
     `StackedGridSearchCV`, and survivors continue instead of starting anew, so that a search over many candidates costs
-    little more than a full fit of a few. Each score is that of a fit of so many epochs alone, to within rounding.
+    little more than a full fit of a few. Each score equals that of a separate fit of that many epochs, to within
+    rounding.
 
     Parameters
     ----------
@@ -31,9 +32,9 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     param_grid : dict or list of dict
         Values of each parameter, or several such grids; with `n_candidates`, distributions too.
     n_candidates : int, default=None
-        Draw so many candidates at random. None tries the whole grid.
+        Number of candidates to draw at random. None tries the whole grid.
     factor : int, default=3
-        Of how many candidates one survives a rung, > 1; and how many times as many epochs the next rung has.
+        One candidate in `factor` survives a rung, and the next rung has `factor` times as many epochs; > 1.
     min_resources : int or "exhaust", default="exhaust"
         Epochs of the first rung. ``"exhaust"`` is the largest number with which the last rung still has no more than
         `max_resources`.
@@ -43,12 +44,13 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
         estimator's own ``score``.
     n_jobs : int, default=None
-        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise.
+        Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
+        another number.
     refit : bool or str, default=True
-        Fit the best candidate on all rows; by which score, where there are several.
+        Fit the best candidate on all rows. With several scores, the name of the one that decides.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
-        `MultiTaskKFold`.
+        Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
+        classifier's missing labels.
     verbose : int, default=0
         1 or more prints each rung and what is trained alone and why, and shows a bar over fits; 2 or more a line for
         each fit that ends, 3 or more with its scores.
@@ -101,11 +103,12 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
 
     Notes
     -----
-    Survivors are those with the best scores after the epochs so far; a candidate that learns slowly may fall out early,
-    all the more with few epochs in the first rung. An ``lr_schedule`` runs over the epochs of the last rung, so earlier
-    rungs see the beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they are
-    trained alone and anew in each rung, as is what `StackedGridSearchCV` trains alone; each time they go through the
-    whole schedule. Stacks go on where they are: under any engine of joblib they stay in this process, in threads.
+    Survivors are those with the best scores after the epochs so far; a candidate that learns slowly may drop out early,
+    all the more so with few epochs in the first rung. An ``lr_schedule`` runs over the epochs of the last rung, so
+    earlier rungs see the beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they
+    are trained alone and anew in each rung, like everything that `StackedGridSearchCV` trains alone; each time they run
+    through the whole schedule. Stacks keep their state between rungs, so under any engine of joblib they stay in this
+    process, in threads.
 
     References
     ----------

@@ -44,7 +44,7 @@ class Watch:
 def do_job(fits: list[Fit], X, y, protocol: Protocol, watch: Watch, train: Train, **rows) -> list[Fit]:
     """Train and score the fits of a job; return them, or none if the search has been interrupted meanwhile.
 
-    Whatever is large is an argument of its own, which engines send once: X, y, what all fits have in common, and under
+    Whatever is large is a separate argument, which engines send once: X, y, what all fits have in common, and under
     the name that `Fit.rows` gives it each table that preprocessing made.
     """
     if watch.interrupted:

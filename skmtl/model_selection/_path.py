@@ -62,13 +62,13 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
 
     See Also
     --------
-    transfer_gain : Say which tasks gained from sharing.
+    transfer_gain : Test which tasks gained from sharing.
     StackedGridSearchCV : Choose λ together with other parameters.
 
     Notes
     -----
     The score at the best λ is the largest of several, and so too good an estimate of the score on new rows; choose λ
-    inside a `StackedGridSearchCV` and score that on rows of their own. Where ``random_state`` is None, one seed is
+    inside a `StackedGridSearchCV` and score the result on other rows. Where ``random_state`` is None, one seed is
     drawn and used for all λ.
 
     Examples
@@ -77,7 +77,9 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
     >>> from skmtl.datasets import make_related_regression
     >>> from skmtl.model_selection import sharing_path
     >>> X, y = make_related_regression(n_samples=60, n_tasks=3, random_state=0)
-    >>> model = MultiTaskRegressor("soft", hidden_layer_sizes=(8,), max_epochs=5, random_state=0)
+    >>> model = MultiTaskRegressor(
+    ...     "soft", hidden_layer_sizes=(8,), max_epochs=5, random_state=0
+    ... )
     >>> path = sharing_path(model, X, y, sharing_lambdas=[0, 0.01, 1], cv=2)
     >>> path.scores.shape
     (3, 3, 2)
@@ -91,7 +93,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
     options = {"scoring": scorer.score_tasks, "cv": as_splitter(cv), "refit": False, "n_jobs": n_jobs}
     search = StackedGridSearchCV(seeded, grid, error_score="raise", **options)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")  # told below
+        warnings.filterwarnings("ignore", message="One or more of the test scores are non-finite")  # reported below
         results = search.fit(X, y).cv_results_
     scores, names = _scores(results, search.n_splits_)
     warn_undefined(names, np.isnan(scores).any(0))

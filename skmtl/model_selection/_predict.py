@@ -110,8 +110,8 @@ def _join_labels(labels: list, tests: list) -> np.ndarray:
     """Return the folds' labels in the order of the rows; as objects where numpy would turn one into another."""
     folds = [np.asarray(fold) for fold in labels]
     dtype = common_dtype([fold.ravel() for fold in folds])
-    alike = [objects_of(fold) if dtype.kind == "O" else fold.astype(dtype) for fold in folds]
-    return np.concatenate(alike)[np.argsort(np.concatenate(tests))]
+    columns = [objects_of(fold) if dtype.kind == "O" else fold.astype(dtype) for fold in folds]
+    return np.concatenate(columns)[np.argsort(np.concatenate(tests))]
 
 
 def _join_probabilities(answers: list, tests: list, table: TargetTable, logarithms: bool):

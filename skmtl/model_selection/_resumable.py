@@ -55,7 +55,7 @@ class ResumableStacks:
         return len(self._trained)
 
     def train_up_to(self, epochs: int) -> tuple[list[dict], bool]:
-        """Train all fits up to so many epochs; return the results of each, and whether Ctrl-C ended it early.
+        """Train all fits up to a number of epochs; return the results of each, and whether Ctrl-C ended it early.
 
         Ctrl-C before any fit of the first rung is finished is raised.
         """

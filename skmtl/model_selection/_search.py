@@ -13,28 +13,28 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
 
     A drop-in for `sklearn.model_selection.GridSearchCV`: the same parameters, the same attributes, and for each
     candidate and fold the score that a fit alone would get, to within rounding, in a fraction of the time. Small
-    networks leave most of their time to overhead; a stack pays it once for all of its members.
+    networks spend most of their time on overhead; a stack pays it once for all of its members.
 
     Parameters
     ----------
     estimator : estimator
         A `MultiTaskClassifier` or `MultiTaskRegressor`, or a pipeline that ends in one. The steps before it are fitted
-        once for each fold and each combination of their own parameters. Any other estimator works as well, but its
-        candidates are trained alone.
+        once per fold and combination of their parameters. Any other estimator works as well, but its candidates are
+        trained alone.
     param_grid : dict or list of dict
         Values of each parameter, or several such grids.
     scoring : str, callable, list, tuple or dict, default=None
         What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
         estimator's own ``score``.
     n_jobs : int, default=None
-        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise; it may
-        also name another engine, such as ``"loky"`` or ``"dask"``, to train them on.
+        Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
+        another number; that may also name another engine, such as ``"loky"`` or ``"dask"``.
     refit : bool, str or callable, default=True
-        Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
-        index of the best from ``cv_results_``.
+        Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
+        returns the index of the best candidate, given ``cv_results_``.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
-        `MultiTaskKFold`.
+        Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
+        classifier's missing labels.
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
         a line for each fit that ends, 3 or more with its scores.
@@ -46,10 +46,10 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     return_train_score : bool, default=False
         Score the training rows too.
     max_bytes : float, default=None
-        Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 4, takes no more than 16 MiB, for the cache.
-        Training rows come on top: for each of the jobs at work up to 256 MiB, or one fold's if those take more; as
-        many times that as preprocessing makes X wider.
+        Upper limit for the memory of one stack; a larger one is trained as several. None means no limit, but a stack
+        still has at most 64 members, and stacks of more than 4 are kept below 16 MiB so that they fit the CPU cache.
+        Training rows are not counted: about 256 MiB per running job, or one fold if that is larger, times the factor
+        by which preprocessing widens X.
 
     Attributes
     ----------
@@ -83,17 +83,16 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     Notes
     -----
     The members of a stack may differ in ``sharing_lambda``, ``lr``, ``weight_decay``, ``dropout`` (all 0, or none),
-    ``task_weights``, ``class_weight`` and ``random_state``. Candidates that differ in anything
-    else, such as the sharing strategy, widths or batch size, go to different stacks. An ensemble (``n_members``)
-    counts as so many members.
+    ``task_weights``, ``class_weight`` and ``random_state``. Candidates that differ in anything else, such as the
+    sharing strategy, widths or batch size, go to different stacks. An ensemble counts as ``n_members`` members.
 
-    Trained alone is what cannot be stacked: an estimator with ``callbacks`` (they act on a whole net), with a torch
-    optimizer class (it has one learning rate for all its parameters) or with ``warm_start``; estimators of other
-    packages, and classes with a ``fit`` of their own; fits that take parameters other than ``sample_weight``;
-    candidates with an invalid value, and those on rows that cannot be read.
+    These are trained alone: estimators with ``callbacks`` (they act on a whole net), with a torch optimizer class (it
+    has one learning rate for all its parameters) or with ``warm_start``; estimators of other packages, and classes that
+    override ``fit``; fits that take parameters other than ``sample_weight``; candidates with an invalid value, and
+    those on rows that cannot be read.
 
-    A sharing module of your own that draws random numbers in training draws them for the whole stack: the scores of
-    such candidates vary with their company.
+    A user's sharing module that draws random numbers in training draws them for the whole stack: the scores of such
+    candidates depend on the other members of the stack.
 
     Examples
     --------
@@ -102,7 +101,8 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     >>> from skmtl.model_selection import StackedGridSearchCV
     >>> X, y = make_related_regression(n_samples=90, n_tasks=3, random_state=0)
     >>> model = MultiTaskRegressor(max_epochs=20, random_state=0)
-    >>> search = StackedGridSearchCV(model, {"lr": [1e-4, 1e-2], "weight_decay": [0.0, 0.1]}, cv=3).fit(X, y)
+    >>> grid = {"lr": [1e-4, 1e-2], "weight_decay": [0.0, 0.1]}
+    >>> search = StackedGridSearchCV(model, grid, cv=3).fit(X, y)
     >>> search.best_params_["lr"]
     0.01
     >>> search.predict(X).shape
@@ -148,7 +148,7 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     """Search parameters drawn at random; the candidates of a fold are trained side by side, as one stack.
 
     A drop-in for `sklearn.model_selection.RandomizedSearchCV`: equal seeds draw equal candidates, and each gets the
-    score that a fit alone would get, to within rounding. `StackedGridSearchCV` says what is trained together.
+    score that a fit alone would get, to within rounding. `StackedGridSearchCV` describes what is trained together.
 
     Parameters
     ----------
@@ -163,14 +163,14 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
         What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
         estimator's own ``score``.
     n_jobs : int, default=None
-        Stacks trained at the same time, in threads. None is 1 unless a `joblib.parallel_config` says otherwise; it may
-        also name another engine, such as ``"loky"`` or ``"dask"``, to train them on.
+        Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
+        another number; that may also name another engine, such as ``"loky"`` or ``"dask"``.
     refit : bool, str or callable, default=True
-        Fit the best candidate on all rows; by which score, where there are several; or a function that chooses the
-        index of the best from ``cv_results_``.
+        Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
+        returns the index of the best candidate, given ``cv_results_``.
     cv : int, splitter or iterable, default=None
-        Folds, as in scikit-learn. Where it would refuse a classifier's missing labels, a number of folds means a seeded
-        `MultiTaskKFold`.
+        Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
+        classifier's missing labels.
     verbose : int, default=0
         1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
         a line for each fit that ends, 3 or more with its scores.
@@ -184,10 +184,10 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     return_train_score : bool, default=False
         Score the training rows too.
     max_bytes : float, default=None
-        Bytes that one stack may take in training; a stack that would take more is trained as several. None is no
-        bound, other than that a stack has at most 64 members and, above 4, takes no more than 16 MiB, for the cache.
-        Training rows come on top: for each of the jobs at work up to 256 MiB, or one fold's if those take more; as
-        many times that as preprocessing makes X wider.
+        Upper limit for the memory of one stack; a larger one is trained as several. None means no limit, but a stack
+        still has at most 64 members, and stacks of more than 4 are kept below 16 MiB so that they fit the CPU cache.
+        Training rows are not counted: about 256 MiB per running job, or one fold if that is larger, times the factor
+        by which preprocessing widens X.
 
     Attributes
     ----------
@@ -230,8 +230,13 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     >>> from skmtl.model_selection import StackedRandomizedSearchCV
     >>> X, y = make_related_regression(n_samples=90, n_tasks=3, random_state=0)
     >>> model = MultiTaskRegressor("soft", max_epochs=5, random_state=0)
-    >>> candidates = {"sharing_lambda": loguniform(1e-4, 1e1), "lr": loguniform(1e-4, 1e-1)}
-    >>> search = StackedRandomizedSearchCV(model, candidates, n_iter=4, cv=3, random_state=0).fit(X, y)
+    >>> candidates = {
+    ...     "sharing_lambda": loguniform(1e-4, 1e1),
+    ...     "lr": loguniform(1e-4, 1e-1),
+    ... }
+    >>> search = StackedRandomizedSearchCV(
+    ...     model, candidates, n_iter=4, cv=3, random_state=0
+    ... ).fit(X, y)
     >>> search.cv_results_["mean_test_score"].shape
     (4,)
     """

@@ -27,7 +27,7 @@ class MultiTaskKFold(BaseCrossValidator):
     n_splits : int, default=5
         Number of folds, at least 2.
     shuffle : bool, default=True
-        Whether rows of equal claim are placed at random; False places them in their order, always alike.
+        Whether ties are broken at random; False breaks them by the order of the rows.
     random_state : int, RandomState instance or None, default=None
         Seed of the shuffling. With None every call of `split` differs.
     n_bins : int, default=5
@@ -53,9 +53,10 @@ class MultiTaskKFold(BaseCrossValidator):
     >>> import numpy as np
     >>> from skmtl.model_selection import MultiTaskKFold
     >>> X = np.zeros((6, 1))
-    >>> y = np.array([["a", "u"], ["a", None], ["a", "v"], ["b", "u"], ["b", "v"], ["b", None]], dtype=object)
+    >>> letters, words = list("aaabbb"), ["u", None, "v", "u", "v", None]
+    >>> y = np.array([letters, words], dtype=object).T
     >>> for train, test in MultiTaskKFold(3, random_state=0).split(X, y):
-    ...     print(sorted(y[test, 0]), sum(label is None for label in y[test, 1]) < 2)
+    ...     print(sorted(y[test, 0]), list(y[test, 1]).count(None) < 2)
     ['a', 'b'] True
     ['a', 'b'] True
     ['a', 'b'] True

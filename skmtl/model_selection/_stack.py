@@ -1,7 +1,7 @@
 """Fits that are trained side by side, as one network of many members.
 
 `read_table` lets one estimator read the rows for all that learn from them; a `Stack` trains the fits of one or more
-tables. To within rounding, each becomes what the fit of its own estimator would make of it.
+tables. To within rounding, each becomes what fitting its estimator alone would give.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ class Table:
     @property
     def shape(self) -> tuple:
         """What two tables must have in common for their fits to be members of one stack."""
-        plan, parts = self.first._plan, [part for part in (self.data, self.valid) if part is not None]
-        losses = tuple(repr(group.loss) for group in plan.layout.groups)
+        plan, X = self.first._plan, self.data.X
+        layout, parts = plan.layout, [part for part in (self.data, self.valid) if part is not None]
+        losses = tuple(repr(group.loss) for group in layout.groups)
+        places = tuple(layout.order.tolist()), tuple(layout.owners.tolist())
         rows = tuple((len(part), part.has_all_labels) for part in parts)
-        return plan.n_features, losses, tuple(plan.layout.order.tolist()), str(self.data.X.dtype), rows
+        return plan.n_features, losses, places, type(X).__name__, str(X.dtype), rows
 
 
 def read_table(fits: Sequence[Fit], X, y, sample_weight) -> Table:

@@ -30,7 +30,7 @@ def transfer_gain(
     params=None,
     n_jobs=None,
 ):
-    """Say which tasks gained from sharing, which lost, and which cannot be told apart.
+    """Test which tasks gained from sharing, which lost, and for which the data cannot tell.
 
     Each task's score is compared with that of ``sharing="independent"``: the same network, all else equal, with
     nothing shared between the tasks. Both are fitted on the same folds with the same seed, so the differences are
@@ -97,7 +97,9 @@ def transfer_gain(
     >>> from skmtl.datasets import make_related_regression
     >>> from skmtl.model_selection import transfer_gain
     >>> X, y = make_related_regression(n_samples=60, n_tasks=3, random_state=0)
-    >>> model = MultiTaskRegressor(sharing="hard", hidden_layer_sizes=(8,), max_epochs=5, random_state=0)
+    >>> model = MultiTaskRegressor(
+    ...     "hard", hidden_layer_sizes=(8,), max_epochs=5, random_state=0
+    ... )
     >>> result = transfer_gain(model, X, y, cv=2, n_repeats=1)
     >>> result.shared.shape
     (3, 2)

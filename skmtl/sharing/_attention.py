@@ -44,7 +44,8 @@ class AttentionSharing(Sharing):
     --------
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.sharing import AttentionSharing
-    >>> MultiTaskRegressor(sharing=AttentionSharing(n_heads=2)).get_params()["sharing__n_tokens"]
+    >>> model = MultiTaskRegressor(sharing=AttentionSharing(n_heads=2))
+    >>> model.get_params()["sharing__n_tokens"]
     8
     """
 

@@ -40,7 +40,8 @@ class CrossStitch(Sharing):
     --------
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.sharing import CrossStitch
-    >>> MultiTaskRegressor(sharing=CrossStitch(self_weight=0.5)).get_params()["sharing__self_weight"]
+    >>> model = MultiTaskRegressor(sharing=CrossStitch(self_weight=0.5))
+    >>> model.get_params()["sharing__self_weight"]
     0.5
     """
 

@@ -124,7 +124,8 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
     A task of one number; one of a number and two yes-or-no answers; one of three classes.
 
     >>> from skmtl.losses import Logistic, Softmax, SquaredError
-    >>> layout = make_layout([[SquaredError(1)], [SquaredError(1), Logistic(2)], [Softmax([3])]])
+    >>> two_parts = [SquaredError(1), Logistic(2)]
+    >>> layout = make_layout([[SquaredError(1)], two_parts, [Softmax([3])]])
     >>> [group.loss for group in layout.groups]
     [Logistic(2), Softmax([3]), SquaredError(2)]
     >>> layout.order.tolist(), layout.owners.tolist()

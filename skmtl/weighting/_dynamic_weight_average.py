@@ -36,7 +36,9 @@ class DynamicWeightAverage(Weighting):
     --------
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.weighting import DynamicWeightAverage
-    >>> MultiTaskRegressor(weighting=DynamicWeightAverage(temperature=1.0)).get_params()["weighting__temperature"]
+    >>> weighting = DynamicWeightAverage(temperature=1.0)
+    >>> model = MultiTaskRegressor(weighting=weighting)
+    >>> model.get_params()["weighting__temperature"]
     1.0
     """
 

@@ -39,7 +39,8 @@ class UncertaintyWeighting(Weighting):
     --------
     >>> from skmtl import MultiTaskRegressor
     >>> from skmtl.weighting import UncertaintyWeighting
-    >>> MultiTaskRegressor(weighting=UncertaintyWeighting(lr=0.1)).get_params()["weighting__lr"]
+    >>> model = MultiTaskRegressor(weighting=UncertaintyWeighting(lr=0.1))
+    >>> model.get_params()["weighting__lr"]
     0.1
     """
 

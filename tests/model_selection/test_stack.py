@@ -308,7 +308,7 @@ def _one(estimator, X, y):
         ({"callbacks": ["x"]}, "callbacks act on a whole net"),
         ({"optimizer": torch.optim.Adam}, "an optimizer class has one learning rate for all"),
         ({"optimizer": "adamx"}, "a parameter is not what it must be"),
-        ({"warm_start": True}, "warm_start goes on from an earlier fit"),
+        ({"warm_start": True}, "warm_start continues an earlier fit"),
         ({"lr": -1}, "a parameter is not what it must be"),
     ],
 )

@@ -502,7 +502,7 @@ class Silent(Callback):
     [
         ({"callbacks": [Silent()]}, "candidates 0, 1 (callbacks act on a whole net)"),
         ({"optimizer": torch.optim.SGD}, "candidates 0, 1 (an optimizer class has one learning rate for all)"),
-        ({"warm_start": True}, "candidates 0, 1 (warm_start goes on from an earlier fit)"),
+        ({"warm_start": True}, "candidates 0, 1 (warm_start continues an earlier fit)"),
     ],
 )
 def test_what_cannot_be_stacked_is_trained_alone(params, reason, capsys):
@@ -544,7 +544,7 @@ def test_classes_that_fit_in_their_own_way_are_asked_to(capsys):
     model = AbsoluteFeatures([("scale", StandardScaler()), ("net", make_estimator())])
     search_both(model, {"net__lr": [1e-3, 1e-2]}, X, y, stacks=0)
     StackedGridSearchCV(LogTargets(**params), GRID, cv=FOLDS, verbose=1).fit(X, np.exp(y))
-    assert "(LogTargets has a fit of its own)" in capsys.readouterr().out
+    assert "(LogTargets overrides fit)" in capsys.readouterr().out
 
 
 def test_estimators_of_other_packages(capsys):
