@@ -33,7 +33,13 @@ extensions = [
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "_templates", "**/GALLERY_HEADER.rst", "api/generated/backreferences"]
+exclude_patterns = [
+    "_build",
+    "sg_execution_times.rst",
+    "_templates",
+    "**/GALLERY_HEADER.rst",
+    "api/generated/backreferences",
+]
 templates_path = ["_templates"]
 default_role = "py:obj"  # a link where the name is known, code elsewhere: see _hooks.resolve_short_name
 nitpicky = False

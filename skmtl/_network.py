@@ -12,12 +12,14 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from skmtl._heads import SharedHeads, TaskHeads
+from skmtl._memory import tensor_over
 from skmtl._rows import rows_of
 from skmtl._seeding import own_generator
 from skmtl._threads import threads_for
 from skmtl.sharing import Sharing, SharingModule, TrunkShape, submodule
 from skmtl.tasks import TaskLayout
 
+ALWAYS_ONE_CHUNK = 256  # rows of one forward pass in prediction, whatever they take
 ROWS_PER_CHUNK = 4096  # times members, of one forward pass in prediction: amortised overhead, yet within the cache
 
 
@@ -213,10 +215,13 @@ def in_chunks(
     -------
     array of shape (n_samples, ...)
     """
-    device, rows = network.device, rows_of(X)
-    n, chunk = len(rows), rows.at_once(max(ROWS_PER_CHUNK // network.n_members, 256))
-    work = 2.0 * min(n, chunk) * network.n_parameters
-    with threads_for(work), torch.inference_mode():
+    device, n = network.device, X.shape[0]
+    if n <= ALWAYS_ONE_CHUNK and isinstance(X, np.ndarray):  # what follows takes a quarter of the time of one row
+        with threads_for(2.0 * n * network.n_parameters), torch.inference_mode():
+            return function(tensor_over(X).to(device))[0].cpu().numpy()
+    rows = rows_of(X)
+    chunk = rows.at_once(max(ROWS_PER_CHUNK // network.n_members, ALWAYS_ONE_CHUNK))
+    with threads_for(2.0 * min(n, chunk) * network.n_parameters), torch.inference_mode():
         first = function(rows.between(0, chunk).to(device))[0].cpu()
         if n <= chunk:
             return first.numpy()
