@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+from collections.abc import Sequence
 from types import TracebackType
 
 import torch
@@ -13,11 +14,15 @@ class StopTraining(KeyboardInterrupt):
     """Raised by a callback to end training early; skorch's own callbacks raise its base class."""
 
 
-def raised_on_purpose(stop: KeyboardInterrupt) -> bool:
-    """Return whether a statement raised it, as callbacks do to end training; Ctrl-C arrives amidst other statements.
+def is_wish_to_stop(stop: KeyboardInterrupt, callbacks: Sequence[tuple[str, Callback]]) -> bool:
+    """Return whether one of the user's callbacks raised it to end training; if not, it is Ctrl-C.
 
-    The traceback shows which: all frames but the last are in a call, and the last one in a ``raise``.
+    Callbacks raise it by a statement: in its traceback all frames but the last are in a call, and the last one in a
+    ``raise``. Ctrl-C arrives amidst other statements, unless its handler is written in Python: so where all callbacks
+    are ours, which raise none, it is Ctrl-C in any case.
     """
+    if all(isinstance(callback, (BestWeights, EpochProgress)) for _, callback in callbacks):
+        return False
     operations = []
     traceback = stop.__traceback__
     while traceback is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from skmtl._rows import rows_of
 from skmtl.training._batches import Batch, Batches
-from skmtl.training._callbacks import BestWeights, EpochProgress, StopTraining, raised_on_purpose
+from skmtl.training._callbacks import StopTraining, is_wish_to_stop
 from skmtl.training._data import TensorData
 from skmtl.training._divergence import (
     may_have_diverged,
@@ -213,7 +213,7 @@ class MultiTaskNet(NeuralNet):
         except KeyboardInterrupt as stop:
             if self._is_changing:
                 raise
-            self.interrupted_ = not (self._is_ending and self._has_callbacks_of_the_user and raised_on_purpose(stop))
+            self.interrupted_ = not (self._is_ending and is_wish_to_stop(stop, self.callbacks_))
         self.notify("on_train_end", X=X, y=y)
         self.engine_.reunite()
         if may_have_diverged(self.engine_, self.record_, self.largest):
@@ -221,11 +221,6 @@ class MultiTaskNet(NeuralNet):
         self._iterators = []
         self.engine_.release()
         return self
-
-    @property
-    def _has_callbacks_of_the_user(self) -> bool:
-        """Whether a KeyboardInterrupt may be a callback's: ours raise none, but a signal handler in Python does."""
-        return any(not isinstance(callback, (BestWeights, EpochProgress)) for _, callback in self.callbacks_)
 
     def fit_loop(self, X, y=None, epochs=None, **fit_params):
         """Train for some epochs; None for `max_epochs`."""
