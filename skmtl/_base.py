@@ -76,20 +76,20 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         TypeError
             If X, y or weights come in what is no table, such as a dict, or y in a sparse matrix.
         """
-        fitted = self._aside()
+        fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
         start = Start(fitted._earlier() if fitted.warm_start else None)
         fitted._fit(X, y, sample_weight, X_val, y_val, start, int(fitted.max_epochs))
-        return self._become(fitted)
+        return self._commit(fitted, before)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
-        fitted = self._aside()
+        fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
         if fitted.early_stopping:
             raise ValueError("partial_fit makes one pass over the rows it is given: set early_stopping=False.")
         start = Start(fitted._earlier(), adds_rows=True, classes=classes)
         fitted._fit(X, y, sample_weight, None, None, start, 1)
-        return self._become(fitted)
+        return self._commit(fitted, before)
 
     def _aside(self):
         """Return an estimator with the same attributes, in which a fit may fail or be interrupted."""
@@ -97,9 +97,13 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         vars(aside).update(vars(self))
         return aside
 
-    def _become(self, fitted):
-        """Take over all attributes of `fitted`, and no other, in one step that Ctrl-C cannot divide; return self."""
-        return object.__setattr__(self, "__dict__", vars(fitted)) or self
+    def _commit(self, fitted, before: dict):
+        """Take over the attributes of `fitted`, and what callbacks changed of those of `before`; return self.
+
+        One call exchanges all of them, and no line follows, where Ctrl-C would raise although the fit is there.
+        """
+        meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}
+        return object.__setattr__(self, "__dict__", {**vars(fitted), **meanwhile}) or self
 
     def _fit(self, X, y, sample_weight, X_val, y_val, start: Start, max_epochs: int) -> None:
         units = None if start.is_anew else self._units()

@@ -71,6 +71,12 @@ class NetworkPlan:
             self.layout.n_tasks, self.n_features, self.hidden_layer_sizes, self.activation, self.dropout, n_members
         )
         trunk = self.sharing.build(shape)
+        missing = [name for name in ("per_task", "n_features_out") if not hasattr(trunk, name)]
+        if missing:
+            raise TypeError(
+                f"{type(self.sharing).__name__}.build must return a SharingModule with per_task and n_features_out. "
+                f"Found {type(trunk).__name__} without {' and '.join(missing)}."
+            )
         return MultiTaskNetwork(trunk, build_heads(trunk, self, n_members))
 
     def build_blank(self, n_members: int = 1) -> MultiTaskNetwork:

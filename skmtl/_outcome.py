@@ -21,7 +21,7 @@ def adopt(estimator, net: MultiTaskNet, anew: bool) -> None:
     estimator.network_ = network.eval()
     if net.interrupted_:
         warnings.warn(
-            f"Training was interrupted after {estimator.n_iter_} full epochs of {net.max_epochs}. "
+            f"Training was interrupted after {net.record_.n_epochs} full epochs of {net.max_epochs}. "
             f"The estimator keeps what it has learned so far.",
             stacklevel=4,
         )

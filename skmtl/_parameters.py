@@ -58,6 +58,9 @@ CONSTRAINTS = {
 def check_parameters(estimator) -> None:
     """Refuse parameters that are not what they must be; nothing may use one before."""
     parameters = estimator.get_params(deep=False)
+    for name in ("sharing", "weighting"):
+        if isinstance(value := getattr(estimator, name), type):
+            raise ValueError(f"{name} must be an object, not a class: write {value.__name__}().")
     try:
         _check_constraints(estimator, parameters)
     except InvalidParameterError:  # which is a TypeError, too
@@ -75,15 +78,18 @@ def check_parameters(estimator) -> None:
 
 
 def _check_constraints(estimator, parameters: dict) -> None:
-    """Run scikit-learn's checks on all but defaults; they take as long as a tenth of a small fit."""
-    defaults = _defaults(type(estimator))
-    changed = {name: value for name, value in parameters.items() if value is not defaults[name]}
-    validate_parameter_constraints(estimator._parameter_constraints, changed, caller_name=type(estimator).__name__)
+    """Run scikit-learn's checks on all but our own defaults; they take as long as a tenth of a small fit."""
+    valid = _own_defaults(type(estimator))
+    unknown = {name: value for name, value in parameters.items() if name not in valid or value is not valid[name]}
+    validate_parameter_constraints(estimator._parameter_constraints, unknown, caller_name=type(estimator).__name__)
 
 
 @cache
-def _defaults(cls: type) -> dict[str, object]:
-    return {name: parameter.default for name, parameter in signature(cls).parameters.items()}
+def _own_defaults(cls: type) -> dict[str, object]:
+    """Return the defaults of an estimator of ours; none of a subclass, which may have others."""
+    if cls.__module__.partition(".")[0] != __name__.partition(".")[0]:
+        return {}
+    return {name: parameter.default for name, parameter in signature(cls.__init__).parameters.items()}
 
 
 def _is_plain_number(value) -> bool:

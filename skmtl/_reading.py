@@ -68,11 +68,13 @@ def _plan(estimator, start: Start) -> NetworkPlan:
     """Return what the network is built from; refuse another architecture than that of the earlier one."""
     if start.is_anew:
         return network_plan(estimator, estimator._layout())
-    was, plan = estimator._plan.architecture(), network_plan(estimator, estimator._plan.layout)
-    if plan.architecture() != was:
+    plan = network_plan(estimator, estimator._plan.layout)
+    was, now = estimator._plan.architecture(), plan.architecture()
+    changed = [f"{name} was {was[name]} and is {now[name]}" for name in was if was[name] != now[name]]
+    if changed:
         raise ValueError(
-            f"Going on from an earlier fit needs the same architecture. It was {was}, now it is "
-            f"{plan.architecture()}. Fit anew with warm_start=False."
+            f"Continuing an earlier fit needs the same architecture. Found that {', '.join(changed)}. Fit anew with "
+            f"warm_start=False."
         )
     return plan
 

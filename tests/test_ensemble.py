@@ -342,7 +342,7 @@ def test_warm_start_goes_on_for_all_members(sharing):
 def test_another_number_of_members_is_refused(before, after):
     X, y = make_table("regression")
     model = make_estimator(n_members=before, warm_start=True).fit(X, y)
-    with pytest.raises(ValueError, match=f"'n_members': {before}.*now it is .*'n_members': {after}"):
+    with pytest.raises(ValueError, match=f"n_members was {before} and is {after}"):
         model.set_params(n_members=after).fit(X, y)
 
 
@@ -422,11 +422,11 @@ class InBatch(Callback):
 
 
 @every_kind
-@pytest.mark.parametrize("epochs", [0, 2])
+@pytest.mark.parametrize("epochs", [1, 2])
 def test_an_interrupted_ensemble_is_usable(kind, epochs):
     X, y = make_table(kind)
     model = make_estimator(kind, n_members=3, callbacks=[InBatch(after=3 * epochs + 1)])
-    with pytest.warns(UserWarning, match=f"interrupted after {epochs} full epochs of 4"):
+    with pytest.warns(UserWarning, match=f"interrupted after {epochs} full epochs? of 4"):
         model.fit(X, y)
     assert model.n_iter_ == len(model.history_) == epochs
     assert all(np.isfinite(part).all() for part in outputs(model, X))

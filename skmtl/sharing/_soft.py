@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
 from skmtl.sharing._trunk import DenseTrunk
 
@@ -48,6 +50,8 @@ class SoftSharing(Sharing):
 
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return towers of shape ``(member, task)`` that the penalty ties."""
+        if not isinstance(self.tie_heads, (bool, np.bool_)):
+            raise TypeError(f"SoftSharing: tie_heads must be True or False. Found {self.tie_heads!r}.")
         if not shape.hidden_layer_sizes and not self.tie_heads:
             raise ValueError(
                 "Soft sharing pulls the trunks of the tasks together, but hidden_layer_sizes=() leaves no trunk. "

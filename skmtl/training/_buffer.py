@@ -35,7 +35,16 @@ class Region:
 
 
 class FlatBuffer:
-    """Lay out the parameters of a module in one storage; of another precision or device, if that is given.
+    """Lay out the parameters of a module in one storage.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose parameters become views of the buffer.
+    dtype, device : torch.dtype, torch.device or None
+        Of the buffer; None takes those of the parameters.
+    n_members : int or None
+        Networks side by side. Parameters of plain modules then begin with the member axis, unless there is only one.
 
     Attributes
     ----------
@@ -47,8 +56,14 @@ class FlatBuffer:
         How far they reach: ``data[:n_weights]``.
     """
 
-    def __init__(self, module: nn.Module, dtype: torch.dtype | None = None, device: torch.device | None = None) -> None:
-        blocks = sorted(_blocks(module), key=lambda block: block.is_bias)
+    def __init__(
+        self,
+        module: nn.Module,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        n_members: int | None = None,
+    ) -> None:
+        blocks = sorted(_blocks(module, n_members), key=lambda block: block.is_bias)
         first = blocks[0].parameters[0]
         dtype, device = dtype or first.dtype, device or first.device
         self._regions: list[tuple[object, Region]] = []  # with the module, or the parameter, that each belongs to
@@ -107,7 +122,7 @@ class FlatBuffer:
     def _move_in(self, parameter: nn.Parameter, region: Region, offset: int) -> None:
         """Make a parameter and its gradient views of the buffer."""
         shape = parameter.shape
-        end = offset + math.prod(shape[len(region.shape) - 1 :])
+        end = offset + parameter.numel() // math.prod(region.shape[:-1])
         values, gradient = (region.view(flat)[..., offset:end].view(shape) for flat in (self._flat, self.data.grad))
         parameter.data = values.copy_(parameter.detach())
         parameter.grad = gradient
@@ -120,7 +135,7 @@ def _place(
     offsets, end = [], 0
     for parameter in parameters:
         offsets.append(end)
-        end += padded(math.prod(parameter.shape[len(stack_shape) :]), itemsize)
+        end += padded(parameter.numel() // math.prod(stack_shape), itemsize)
     return Region(start, (*stack_shape, end)), offsets
 
 
@@ -133,12 +148,14 @@ class _Block(NamedTuple):
     is_bias: bool
 
 
-def _blocks(module: nn.Module) -> Iterator[_Block]:
+def _blocks(module: nn.Module, n_members: int | None) -> Iterator[_Block]:
     """Yield what is laid out together: of a stacked module each weight, and all biases; else each parameter."""
     for child in module.modules():
         own = [(name, p) for name, p in child._parameters.items() if p is not None and p.requires_grad]
         if not isinstance(child, StackedModule):
-            yield from (_Block(p, tuple(p.shape[:1]), [p], _is_bias(name)) for name, p in own)
+            for name, p in own:  # a single network's parameters need not begin with the member axis
+                stack_shape = (1,) if n_members == 1 else tuple(p.shape[:1])
+                yield _Block(p, stack_shape, [p], _is_bias(name))
             continue
         yield from (_Block(child, child.stack_shape, [p], False) for name, p in own if not _is_bias(name))
         biases = [p for name, p in own if _is_bias(name)]

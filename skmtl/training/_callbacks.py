@@ -8,6 +8,7 @@ from types import TracebackType
 
 import torch
 from skorch.callbacks import Callback
+from torch import Tensor
 
 
 class StopTraining(KeyboardInterrupt):
@@ -62,22 +63,21 @@ class BestWeights(Callback):
 
     def on_train_begin(self, net, **kwargs):
         """Forget earlier training."""
-        self.weights_ = None
+        self.state_ = None
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
         engine, epoch = net.engine_, net.history[-1]["epoch"]
         loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,)
-        if self.weights_ is None:
+        if self.state_ is None:
             self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)
-            self.done_, self.weights_ = torch.zeros_like(loss, dtype=torch.bool), engine.weights()
+            self.done_, self.state_ = torch.zeros_like(loss, dtype=torch.bool), engine.network_state()
             return
         better = (loss < self.best_ - self.tol) & ~self.done_
         self.best_ = torch.where(better, loss, self.best_)
         self.best_epoch_ = torch.where(better, epoch, self.best_epoch_)
         if bool(better.any()):
-            improved = engine.buffer.spread(better.to(engine.members.lr)) > 0
-            self.weights_ = torch.where(improved, engine.weights(), self.weights_)
+            self.state_ = _mixed(better, engine.network_state(), self.state_)
         done = epoch - self.best_epoch_ >= self.patience
         for m in (done & ~self.done_).nonzero().flatten().tolist():
             net.record_.stopped[int(net.active[m])] = epoch
@@ -91,18 +91,21 @@ class BestWeights(Callback):
     def _dismiss(self, net) -> None:
         """Let the members that are done leave with their best weights."""
         stay = (~self.done_).nonzero().flatten().cpu()
-        engine = net.engine_
-        current, best = engine.by_member(engine.weights()), engine.by_member(self.weights_)
-        engine.restore(engine.flat(torch.where(self.done_[:, None], best, current)))
+        net.engine_.set_network_state(_mixed(self.done_, self.state_, net.engine_.network_state()))
         net.select_members(stay)
-        self.weights_ = engine.flat(best[stay])
+        self.state_ = {name: rows[stay] for name, rows in self.state_.items()}
         self.best_, self.best_epoch_, self.done_ = (v[stay] for v in (self.best_, self.best_epoch_, self.done_))
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights."""
-        if self.weights_ is not None:
-            net.engine_.restore(self.weights_)
-            self.weights_ = None
+        if self.state_ is not None:
+            net.engine_.set_network_state(self.state_)
+            self.state_ = None
+
+
+def _mixed(choose: Tensor, one: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return `one` for the members that `choose` (member,) picks and `other` for the rest: (member, k) each."""
+    return {name: torch.where(choose[:, None], rows, other[name]) for name, rows in one.items()}
 
 
 class EpochProgress(Callback):

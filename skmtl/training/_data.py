@@ -56,10 +56,13 @@ class TensorData(Dataset):
         own = {"index": self.index, "labelled": self.labelled}
         return replace(self, **{name: v[index] for name, v in own.items() if v is not None and v.ndim == 2})
 
-    def __getitem__(self, place: int) -> tuple[Tensor, Tensor]:
-        row = int(place if self.index is None else self.index[place])
-        coefficient = self.coefficient if self.has_all_labels else self.coefficient[row]
-        return self.X.between(row, row + 1)[0], mark_missing(self.y[row], coefficient)
+    def __getitem__(self, place: int | slice | Sequence[int]) -> tuple[Tensor, Tensor]:
+        index = torch.arange(len(self.X), device=self.y.device) if self.index is None else self.index
+        rows = index[place]
+        coefficient = self.coefficient if self.has_all_labels else self.coefficient[rows]
+        x = self.X.buffer(rows.numel())
+        self.X.take(rows.view(-1), x)
+        return x if rows.ndim else x[0], mark_missing(self.y[rows], coefficient)
 
 
 def make_tables(

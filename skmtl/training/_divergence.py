@@ -53,7 +53,7 @@ def note_diverged_outputs(batches: Iterable[Batch], engine: Engine, record: Reco
         If no other member is left.
     """
     largest = min(largest, torch.finfo(engine.buffer.data.dtype).max)
-    finite = engine.by_member(engine.weights()).isfinite().all(1)
+    finite = engine.network_state()["weights"].isfinite().all(1)
     for batch in batches:
         finite &= (engine.network(batch.x).abs() <= largest).all(-1).all(-1)  # False for NaN
     for k in (~finite).nonzero().flatten().tolist():
@@ -62,11 +62,11 @@ def note_diverged_outputs(batches: Iterable[Batch], engine: Engine, record: Reco
     _refuse_if_all_diverged(engine, record)
 
 
-def note_undefined(totals: np.ndarray, running: Sequence[int], engine: Engine, record: Record) -> None:
-    """Record when the validation loss (member,) of one of the members at these places was first not finite."""
+def note_undefined(totals: np.ndarray, engine: Engine, record: Record) -> None:
+    """Record when the validation loss (member,) of a running member was first not finite."""
     if np.isfinite(totals).all():
         return
-    for k in running:
+    for k in record.running(engine.roster.active):
         if not np.isfinite(totals[k]):
             record.undefined.setdefault(int(engine.roster.active[k]), record.n_epochs + 1)
 

@@ -7,6 +7,7 @@ step does is bound once to the buffers that hold its batches, see `skmtl.sharing
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -80,10 +81,12 @@ class Engine:
     def _lay_out(self, network: MultiTaskNetwork, members: Members) -> None:
         """Put the parameters of these members into one buffer."""
         self.network, self.members = network, members
-        self._modules = list(network.modules())
+        self._modules, self._module_buffers = list(network.modules()), []
         if any(module._buffers for module in self._modules):
             network.to(**self._place)  # which looks at everything
-        self.buffer = FlatBuffer(network, **self._place)
+            parameters = dict(network.named_parameters())
+            self._module_buffers = [b for name, b in network.state_dict().items() if name not in parameters]
+        self.buffer = FlatBuffer(network, **self._place, n_members=len(members))
         self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
         generators = [self._dropout_generators[seed] for seed in members.seeds]
         for module in self._modules:
@@ -154,9 +157,15 @@ class Engine:
     def task_weights(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step, fixed times adaptive: (member, task); None for 1."""
         fixed = self.members.task_weights
-        adaptive = self.weighting.weights(self.roster.spread(losses, 0.0))
+        everyone = self.roster.spread(losses, 0.0)
+        adaptive = self.weighting.weights(everyone)
         if adaptive is None:
             return fixed
+        if getattr(adaptive, "shape", None) != everyone.shape:
+            raise ValueError(
+                f"{type(self.weighting).__name__}.weights must return a tensor of shape {tuple(everyone.shape)}, "
+                f"(member, task), or None. Found {adaptive!r}."
+            )
         if not self.roster.is_whole:
             adaptive = adaptive[self.roster.active]
         return adaptive if fixed is None else adaptive * fixed
@@ -186,21 +195,17 @@ class Engine:
 
     # ---- weights ------------------------------------------------------------------------------------------------
 
-    def weights(self) -> Tensor:
-        """Return a copy of all parameters, flat."""
-        return self.buffer.data.detach().clone()
+    def network_state(self) -> dict[str, Tensor]:
+        """Return a copy of what makes up each network: its weights, and each buffer of a user's module, (member, k)."""
+        n = len(self.members)
+        buffers = {f"buffer {k}": own.reshape(n, -1).clone() for k, own in enumerate(self._module_buffers)}
+        return {"weights": self.buffer.rows(self.buffer.data.detach()), **buffers}
 
-    def restore(self, weights: Tensor) -> None:
-        """Set all parameters to a copy that `weights` gave."""
-        self.buffer.data.detach().copy_(weights)
-
-    def by_member(self, flat: Tensor) -> Tensor:
-        """Return flat weights as (member, parameter), a copy."""
-        return self.buffer.rows(flat)
-
-    def flat(self, by_member: Tensor) -> Tensor:
-        """Return weights (member, parameter) laid out flat."""
-        return self.buffer.fill(self.weights(), by_member)
+    def set_network_state(self, state: Mapping[str, Tensor]) -> None:
+        """Set the networks to what `network_state` gave."""
+        self.buffer.fill(self.buffer.data.detach(), state["weights"])
+        for k, own in enumerate(self._module_buffers):
+            own.copy_(state[f"buffer {k}"].view(own.shape))
 
     def largest_weight(self) -> float:
         """Return the size of the largest parameter; NaN if one is."""
@@ -211,7 +216,7 @@ class Engine:
     def select(self, index: Tensor) -> None:
         """Continue with the members at these places of the stack; the others wait, as they are now, for `reunite`."""
         states = self._states()
-        self.roster.dismiss(index, states)
+        self.roster.select(index, states)
         self._rebuild(self.members.take(index), {name: rows[index] for name, rows in states.items()})
 
     def reunite(self) -> None:
@@ -221,14 +226,14 @@ class Engine:
             self._rebuild(self.roster.everyone, states)
 
     def _states(self) -> dict[str, Tensor]:
-        """Return weights and the optimiser's states by member: (member, k) each."""
-        return {"weights": self.by_member(self.buffer.data.detach()), **self.optimizer.state_by_member()}
+        """Return what makes up each network and the optimiser's states by member: (member, k) each."""
+        return {**self.network_state(), **self.optimizer.state_by_member()}
 
     def _rebuild(self, members: Members, states: dict[str, Tensor]) -> None:
         """Build network, buffer and optimiser for other members, with these states."""
         was_training, earlier = self.network.training, self.optimizer
         self._lay_out(self.plan.build_blank(len(members)).train(was_training), members)
-        self.buffer.fill(self.buffer.data.detach(), states["weights"])
+        self.set_network_state(states)
         self.optimize_with(type(earlier), earlier.defaults["lr"])
         self.optimizer.take_over(earlier, states)
 

@@ -9,10 +9,12 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import numpy as np
 import torch
 from skorch import NeuralNet
+from skorch.setter import optimizer_setter
 from torch import Tensor
 
 from skmtl._rows import rows_of
@@ -70,6 +72,7 @@ class MultiTaskNet(NeuralNet):
     prefixes_ = [*NeuralNet.prefixes_, "module", "criterion", "optimizer"]
     cuda_dependent_attributes_ = ["engine_"]
     _modules, _criteria, _optimizers = ["module"], ["criterion"], ["optimizer"]
+    _default_callbacks: list = []  # the net records losses and seconds of its epochs by itself
     __setattr__ = object.__setattr__
 
     def __init__(
@@ -98,17 +101,15 @@ class MultiTaskNet(NeuralNet):
         """Set up callbacks, network, losses, optimiser and history."""
         self.callbacks_ = []
         if self.callbacks:
-            self._initialize_virtual_params()
             self._initialize_callbacks()
         self.initialize_module()
         self.initialize_optimizer()
+        self._initialize_virtual_params()
+        setter = partial(optimizer_setter, optimizer_attr="optimizer_", optimizer_name="optimizer")
+        self._register_virtual_param(["optimizer__param_groups__*__*", "optimizer__*", "lr"], setter)
         self.initialize_history()
         self.initialized_ = True
         return self
-
-    @property
-    def _default_callbacks(self):
-        return []  # the net records losses and seconds of its epochs by itself
 
     def initialize_module(self):
         """Build network and losses on their device, and lay the parameters out flat."""
@@ -211,7 +212,7 @@ class MultiTaskNet(NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt as stop:
-            if self._is_changing:
+            if self._is_changing or self.record_.n_epochs == 0:  # there is nothing that could be kept
                 raise
             self.interrupted_ = not (self._is_ending and is_wish_to_stop(stop, self.callbacks_))
         self.notify("on_train_end", X=X, y=y)
@@ -246,6 +247,8 @@ class MultiTaskNet(NeuralNet):
 
     def _begin_epoch(self, both: dict) -> None:
         self._is_ending, self._start = False, time.perf_counter()
+        if self.record_.n_epochs == 0:
+            self.record_.first_row = len(self.history_)  # a callback may have loaded another run's
         self._row = {"batches": [], "epoch": len(self.history_) + 1}
         self.history_.append(self._row)
         self._set_pace((self._row["epoch"] - 1) % self.max_epochs / self.max_epochs)
@@ -312,8 +315,10 @@ class MultiTaskNet(NeuralNet):
         engine, losses = self.engine_, 0.0
         engine.set_training(False)
         for batch in batches:
-            shown = as_callbacks_see(batch) if hooks else None
-            hooks.begin(self, shown, training=False)
+            if hooks:
+                shown = as_callbacks_see(batch)
+                self._row["batches"].append({"valid_batch_size": len(batch)})
+                hooks.begin(self, shown, training=False)
             raw = self.module_(batch.x)
             pointwise = self.criterion_.pointwise(raw, batch.y)
             losses = losses + (pointwise * batch.coefficient).sum(-2)
@@ -329,12 +334,7 @@ class MultiTaskNet(NeuralNet):
         """Return the mean over the members that have neither stopped nor diverged: (..., member) -> (...)."""
         if totals.shape[-1] == 1:
             return totals[..., 0]
-        return (totals[..., self._running()] if self.record_.ended else totals).mean(-1)
-
-    def _running(self) -> list[int]:
-        """Return the places of members that have neither stopped nor diverged; all of them once there is none left."""
-        ended, active = self.record_.ended, self.active.tolist()
-        return [k for k, m in enumerate(active) if m not in ended] or list(range(len(active)))
+        return (totals[..., self.record_.running(self.active)] if self.record_.ended else totals).mean(-1)
 
     def _record_training(self, losses: np.ndarray, batches: Batches) -> None:
         """Record the losses (batches, member, task) of an epoch; refuse what is not finite.
@@ -357,7 +357,7 @@ class MultiTaskNet(NeuralNet):
     def _record_validation(self, losses: np.ndarray, totals: np.ndarray, batches: Batches) -> None:
         """Record the validation losses (member, task) of an epoch and what members minimise (member,)."""
         self._record("valid", losses, totals, batches.data)
-        note_undefined(totals, self._running(), self.engine_, self.record_)
+        note_undefined(totals, self.engine_, self.record_)
         mean = float(self._mean(self.valid_loss_))
         self._row["batches"].append({"valid_loss": mean, "valid_batch_size": len(batches.data)})
         self._record_mean("valid_loss", mean, len(batches))

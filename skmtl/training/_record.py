@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 
 class DivergedError(ValueError):
@@ -44,6 +45,8 @@ class Record:
         Of each epoch.
     n_epochs : int
         Finished epochs; the losses of an interrupted one do not count.
+    first_row : int
+        Where the first of them is in skorch's history.
     diverged : dict
         What happened to those members whose loss or outputs are no longer finite.
     stopped : dict
@@ -55,7 +58,7 @@ class Record:
     def __init__(self) -> None:
         self.train: list[Losses] = []
         self.valid: list[Losses] = []
-        self.n_epochs = 0
+        self.n_epochs = self.first_row = 0
         self.diverged: dict[int, str] = {}
         self.stopped: dict[int, int] = {}
         self.undefined: dict[int, int] = {}
@@ -64,6 +67,11 @@ class Record:
     def ended(self) -> set[int]:
         """Members that have stopped or diverged."""
         return self.diverged.keys() | self.stopped.keys()
+
+    def running(self, active: Tensor) -> list[int]:
+        """Return the places of members that have neither stopped nor diverged; all of them once there is none left."""
+        members = active.tolist()
+        return [k for k, m in enumerate(members) if m not in self.ended] or list(range(len(members)))
 
     def history(self, rows: Sequence[dict], members: Sequence[int], places: np.ndarray, offset: int) -> list[dict]:
         """Return one dict per finished epoch: its row of skorch's history and the losses of some members.
@@ -82,9 +90,9 @@ class Record:
         last = {m: self.stopped.get(m, self.n_epochs) for m in members}
         best: dict[str, float] = {}
         history = []
-        for k, recorded in zip(range(max(last.values())), rows, strict=False):  # a callback may load a shorter history
-            row = {key: value for key, value in recorded.items() if key != "batches"}
-            row["epoch"] += offset
+        own = rows[self.first_row :]  # fewer than epochs where a callback loaded an earlier state
+        for k, recorded in zip(range(max(last.values())), own, strict=False):
+            row = {key: value for key, value in recorded.items() if key != "batches"} | {"epoch": offset + k + 1}
             running = [m for m in members if k < last[m]]
             for part, losses in (("train", self.train), ("valid", self.valid)):
                 if k < len(losses):

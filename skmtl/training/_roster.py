@@ -1,4 +1,4 @@
-"""Which members of a stack are still being trained; the others wait as they were when they left."""
+"""Which members of a stack are still being trained; those that left, by early stopping or halving, wait or are gone."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Roster:
         """Whether members that left can come back."""
         return bool(self._left)
 
-    def dismiss(self, index: Tensor, states: States) -> None:
-        """Let all members leave, with their states, except those at these places of the stack."""
+    def select(self, index: Tensor, states: States) -> None:
+        """Continue with the members at these places of the stack; the others leave with their states."""
         for k in sorted(set(range(len(self.active))) - set(index.tolist())):
             self._left[int(self.active[k])] = {name: rows[k : k + 1] for name, rows in states.items()}
         self.active, self.is_whole = self.active[index], False

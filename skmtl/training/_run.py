@@ -21,7 +21,7 @@ from skmtl.training._members import Members, build_network
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._schedules import SCHEDULES
-from skmtl.weighting import Weighting
+from skmtl.weighting import Weighting, WeightingState
 
 
 @dataclass
@@ -105,6 +105,9 @@ def go_on(net: MultiTaskNet, data: TensorData, epochs: int | None = None) -> Mul
 
 def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
     members = run.members
+    state = run.weighting.start(len(members), run.plan.layout.n_tasks)
+    if not isinstance(state, WeightingState):
+        raise TypeError(f"{type(run.weighting).__name__}.start must return a WeightingState. Found {state!r}.")
     own = OPTIMIZERS.get(run.optimizer) if isinstance(run.optimizer, str) else None
     return MultiTaskNet(
         build_network,
@@ -113,7 +116,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         module__seeds=members.seeds,
         criterion__layout=run.plan.layout,
         members=members,
-        weighting=run.weighting.start(len(members), run.plan.layout.n_tasks),
+        weighting=state,
         schedule=SCHEDULES[run.lr_schedule],
         task_names=run.task_names,
         largest=run.largest,

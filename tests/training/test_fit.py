@@ -330,13 +330,18 @@ def test_an_interrupted_fit_is_usable_and_warns(sharing, kind):
     assert 0 <= model.score(X, y) <= 1 or kind == "regression"
 
 
-def test_an_interrupt_in_the_first_epoch_leaves_a_usable_model():
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_an_interrupt_in_the_first_epoch_keeps_the_earlier_fit(warm_start):
     X, y = make_table("regression")
-    model = make_estimator(callbacks=[InBatch(after=1)])
-    with pytest.warns(UserWarning, match="interrupted after 0 full epochs"):
-        model.fit(X, y)
-    assert model.n_iter_ == 0
-    assert np.isfinite(model.predict(X)).all()
+    model = make_estimator(warm_start=warm_start).fit(X, y)
+    before = model.predict(X)
+    with pytest.raises(KeyboardInterrupt):
+        model.set_params(callbacks=[InBatch(after=1)]).fit(X, y)
+    np.testing.assert_array_equal(model.predict(X), before)
+    new = make_estimator(callbacks=[InBatch(after=1)])
+    with pytest.raises(KeyboardInterrupt):
+        new.fit(X, y)
+    assert not hasattr(new, "network_")
 
 
 def test_an_interrupted_early_stopping_restores_the_best_weights():
