@@ -18,7 +18,7 @@ from skmtl import MultiTaskClassifier, MultiTaskRegressor
 from skmtl._families import members
 from skmtl.losses import LOSSES, Loss
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, StackedRandomizedSearchCV
-from skmtl.sharing import STRATEGIES, Sharing
+from skmtl.sharing import STRATEGIES, Sharing, TrunkShape
 from skmtl.tasks import classification_layout, regression_layout
 from skmtl.weighting import WEIGHTINGS, Weighting
 from tests import _asserts as laws
@@ -37,6 +37,22 @@ FITTED = [
 
 
 # ---- nobody is forgotten --------------------------------------------------------------------------------------------
+
+
+OPTIONS = [
+    pytest.param(table[name], option, value, id=f"{name} {option}={value}")
+    for table in (STRATEGIES, WEIGHTINGS)
+    for name in table
+    for option in table[name]().get_params()
+    for value in ("nonsense", -1)
+]
+
+
+@pytest.mark.parametrize(("cls", "option", "value"), OPTIONS)
+def test_an_option_that_makes_no_sense_is_refused_by_name(cls, option, value):
+    member = cls(**{option: value})
+    with pytest.raises((ValueError, TypeError), match=option):
+        member.build(TrunkShape(3, 5, (8,))) if isinstance(member, Sharing) else member.start(1, 3)
 
 
 @every_family

@@ -11,6 +11,7 @@ from skorch.callbacks import BatchScoring, Callback, Checkpoint, LoadInitState
 from skmtl import MultiTaskRegressor
 from skmtl.sharing import Sharing, SharingModule
 from skmtl.training._hooks import Hooks
+from skmtl.weighting import Weighting, WeightingState
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 4))
@@ -165,3 +166,40 @@ def test_rows_of_the_data_that_callbacks_see():
 
     regressor(max_epochs=1, callbacks=[Look()]).fit(X, Y)
     assert [tuple(x.shape) for x in seen] == [(X.shape[1],), (5, X.shape[1]), (2, X.shape[1])]
+
+
+# ---- messages of what a user's class lacks --------------------------------------------------------------------------
+
+
+class Nothing(Sharing):
+    def build(self, shape):
+        return torch.nn.Linear(shape.n_features, 2)
+
+
+class Unsure(Weighting):
+    def start(self, n_members, n_tasks):
+        return None
+
+
+class TooMany(Weighting):
+    def start(self, n_members, n_tasks):
+        return TooManyState()
+
+
+class TooManyState(WeightingState):
+    def weights(self, losses):
+        return torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        ({"sharing": Nothing()}, TypeError, "Nothing.build must return a SharingModule.*Found Linear without per_task"),
+        ({"sharing": Nothing}, ValueError, r"sharing must be an object, not a class: write Nothing\(\)"),
+        ({"weighting": Unsure()}, TypeError, "Unsure.start must return a WeightingState. Found None"),
+        ({"weighting": TooMany()}, ValueError, r"weights must return a tensor of shape \(1, 2\), \(member, task\)"),
+    ],
+)
+def test_what_a_class_of_the_user_lacks_is_named(params, error, message):
+    with pytest.raises(error, match=message):
+        regressor(**params).fit(X, Y)
