@@ -63,11 +63,11 @@ def run(
 
 
 def _parallel(n_jobs: int | None, shares_memory: bool = False) -> Parallel:
-    """Return what runs calls in threads, or on another engine of joblib if one is asked for and memory not shared."""
+    """Return what runs calls in threads, or on another joblib backend if one is asked for and memory not shared."""
     options = {"n_jobs": n_jobs, **({"require": "sharedmem"} if shares_memory else {"prefer": "threads"})}
     try:
         return Parallel(return_as="generator_unordered", **options)
-    except ValueError:  # some engines give their results only when all are there
+    except ValueError:  # some backends give their results only when all are there
         return Parallel(**options)
 
 
@@ -108,7 +108,7 @@ def _prepare(
     for name, steps, rows, seconds in _parallel(n_jobs)(calls):
         fits = sharing[name]
         if steps is None:
-            leave_alone(fits, f"the preprocessing of {len(fits)} fits cannot be fitted", protocol)
+            leave_alone(fits, "their preprocessing cannot be fitted", protocol)
             continue
         for fit in fits:
             fit.estimator.steps[:-1] = steps

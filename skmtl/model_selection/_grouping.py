@@ -60,7 +60,7 @@ def why_alone(fit: Fit, protocol: Protocol) -> str | None:
     prefix, last = last_step(fit.estimator)
     other_params = sorted(set(protocol.fit_params) - {weight_name(fit.estimator)})
     if not isinstance(last, BaseMultiTask):
-        return f"{type(last).__name__} is no estimator of skmtl"
+        return f"{type(last).__name__} is not a skmtl estimator"
     if fit.estimator is not last and type(fit.estimator) is not Pipeline:
         return f"{type(fit.estimator).__name__} may fit its steps in another way than Pipeline"
     if prefix.count("__") > 1:

@@ -1,6 +1,6 @@
 """What one thread or process does at a time: train the fits of a job, side by side or alone, and score them.
 
-`do_job`, `prepare` and what they call need nothing but their arguments, so any engine of joblib can run them.
+`do_job`, `prepare` and what they call need nothing but their arguments, so any joblib backend can run them.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Watch:
 def do_job(fits: list[Fit], X, y, protocol: Protocol, watch: Watch, train: Train, **rows) -> list[Fit]:
     """Train and score the fits of a job; return them, or none if the search has been interrupted meanwhile.
 
-    Whatever is large is a separate argument, which engines send once: X, y, what all fits have in common, and under
+    Whatever is large is a separate argument, which backends send once: X, y, what all fits have in common, and under
     the name that `Fit.rows` gives it each table that preprocessing made.
     """
     if watch.interrupted:
@@ -97,7 +97,7 @@ def _train_together(fits: list[Fit], X, y, protocol: Protocol, train: Train, row
     except TooLargeError:
         raise
     except Exception as error:
-        leave_alone(fits, f"the {len(fits)} together raised", protocol, error)
+        leave_alone(fits, "together they raised an error", protocol, error)
     together = [fit for fit in fits if fit.stack is not None]
     for fit in together:
         fit.seconds += (time.perf_counter() - start) / len(together)
@@ -120,7 +120,7 @@ def make_stacks(fits: Sequence[Fit], X, y, protocol: Protocol, rows: Mapping[str
         try:
             tables.append(_read(own, X, y, protocol, rows))
         except Exception as error:
-            leave_alone(own, f"the rows of {len(own)} fits cannot be read", protocol, error)
+            leave_alone(own, "their rows cannot be read", protocol, error)
     return [Stack(k, members) for k, members in enumerate(cut_into_stacks(tables, protocol.max_bytes))]
 
 
@@ -138,7 +138,7 @@ def leave_alone(fits: Sequence[Fit], reason: str, protocol: Protocol, error: Exc
     for fit in fits:
         fit.why_alone, fit.stack, fit.error = reason, None, None
     if protocol.verbose:
-        print(f"One by one, for {reason}" + (f": {error!r}" if error else ""))  # noqa: T201
+        print(f"Training {len(fits)} fits one by one, because {reason}" + (f": {error!r}" if error else ""))  # noqa: T201
 
 
 # ---- alone ----------------------------------------------------------------------------------------------------------

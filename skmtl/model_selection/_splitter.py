@@ -40,8 +40,8 @@ class MultiTaskKFold(BaseCrossValidator):
 
     Notes
     -----
-    Rows are dealt by iterative stratification [1]_, see there how the shares are balanced. Fold sizes differ by at
-    most one row (with two folds sometimes by more, so that each class of two or more rows is in the first fold). A
+    Rows are dealt by iterative stratification [1]_, which explains how the shares are balanced. Fold sizes differ by
+    at most one row (with two folds sometimes by more, so that each class of two or more rows is in the first fold). A
     class with at least `n_splits` observed labels is in every fold, unless the classes of other tasks leave it no room.
 
     References
@@ -97,7 +97,9 @@ class MultiTaskKFold(BaseCrossValidator):
         if groups is not None:
             warnings.warn("The groups parameter is ignored by MultiTaskKFold", UserWarning, stacklevel=2)
         if y is None:
-            raise ValueError("MultiTaskKFold stratifies by the targets: y must be given. Found None. Use KFold else.")
+            raise ValueError(
+                "MultiTaskKFold stratifies by the targets: y must be given. Found None. Otherwise use KFold."
+            )
         return super().split(X, y, groups)
 
     def _iter_test_indices(self, X=None, y=None, groups=None):

@@ -94,7 +94,7 @@ def test_stacks_without_survivors_are_let_go(capsys):
     assert search.n_stacks_ == 14  # 27 fits
     told = capsys.readouterr().out
     assert "Rung 3 of 3" in told
-    assert "One by one" not in told
+    assert "one by one" not in told
     assert "Trained alone" not in told
 
 

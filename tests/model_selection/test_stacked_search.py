@@ -383,7 +383,7 @@ def test_a_fold_that_cannot_be_learned_costs_its_own_fits_alone(capsys):
     ):
         search.fit(X, y)
     assert search.n_stacks_ == 1
-    assert "One by one, for the rows of 4 fits cannot be read" in capsys.readouterr().out
+    assert "Training 4 fits one by one, because their rows cannot be read" in capsys.readouterr().out
     plain = GridSearchCV(make_estimator(), GRID, cv=KFold(3), refit=False)
     with pytest.warns(FitFailedWarning):
         plain.fit(X, y)
@@ -551,7 +551,7 @@ def test_estimators_of_other_packages(capsys):
     X, y = make_table("regression", missing=0.0)
     search_both(Ridge(), {"alpha": [0.1, 1.0]}, X, y, stacks=0)
     StackedGridSearchCV(DummyRegressor(), {"strategy": ["mean"]}, verbose=1).fit(X, y)
-    assert "candidates 0 (DummyRegressor is no estimator of skmtl)" in capsys.readouterr().out
+    assert "candidates 0 (DummyRegressor is not a skmtl estimator)" in capsys.readouterr().out
 
 
 def test_only_those_that_must_are_trained_alone(capsys):
