@@ -74,7 +74,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         ValueError
             If a parameter, X, y or a weight is not what it must be; the message names the task or the parameter.
         TypeError
-            If X, y or weights come in what is no table, such as a dict, or y in a sparse matrix.
+            If X, y or weights are not tables, such as a dict, or y is a sparse matrix.
         """
         fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
@@ -262,7 +262,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         -------
         array of shape (n_tasks, n_tasks)
             Symmetric, 1 on the diagonal. For attention the cosine of the tasks' projected queries; for towers
-            (independent, soft) the cosine of their trunks' parameters; for hard sharing how similarly two heads
+            (independent, soft) the cosine of their parameters; for cross-stitch the cosine of the stitches with which
+            the tasks read the towers, over all layers; for hard sharing how similarly two heads
             :math:`W_i, W_j` read the shared features, :math:`\\|W_i^\\top W_j\\| / \\sqrt{\\|W_i^\\top W_i\\|
             \\|W_j^\\top W_j\\|}`, which for heads of one output is their cosine. An ensemble gives the mean over
             its members.

@@ -52,9 +52,9 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         number of observed labels, in every task. For 2-D y a dict by task name, or a list in task order, of
         ``"balanced"``, ``{label: weight}`` or None; for 1-D y ``{label: weight}``.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
-        Fused optimisers: Adam with decoupled weight decay, Adam with L2 penalty, or gradient descent with Nesterov
-        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and with
-        ``weight_decay=...`` where that is not 0.
+        ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
+        with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
+        with ``weight_decay=...`` where that is not 0.
     lr : float, default=0.003
         Step size, > 0.
     lr_schedule : {"constant", "linear", "cosine"}, default="constant"
@@ -66,7 +66,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"`` and 0 for
         other optimisers.
     batch_size : int, default=128
-        Rows of a batch. A table with no more rows than this is used whole and in order.
+        Rows of a batch. With no more rows than this, every step uses all rows, unshuffled.
     max_epochs : int, default=100
         Passes over the rows.
     early_stopping : bool, default=False
@@ -217,7 +217,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
             Targets; missing ones are skipped.
         classes : array-like, or list of n_tasks array-likes, default=None
-            All classes of each task, for the first call, which then may lack labels of a task; None takes those of this
+            All classes of each task, needed in the first call if its labels lack a class; None: the classes in this
             call's labels.
         sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
             Weights.

@@ -44,9 +44,9 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
         weighs 1. None: all weigh 1.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
-        Fused optimisers: Adam with decoupled weight decay, Adam with L2 penalty, or gradient descent with Nesterov
-        momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and with
-        ``weight_decay=...`` where that is not 0.
+        ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
+        with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
+        with ``weight_decay=...`` where that is not 0.
     lr : float, default=0.003
         Step size, > 0.
     lr_schedule : {"constant", "linear", "cosine"}, default="constant"
@@ -58,7 +58,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"`` and 0 for
         other optimisers.
     batch_size : int, default=128
-        Rows of a batch. A table with no more rows than this is used whole and in order.
+        Rows of a batch. With no more rows than this, every step uses all rows, unshuffled.
     max_epochs : int, default=100
         Passes over the rows.
     early_stopping : bool, default=False
@@ -191,7 +191,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     def partial_fit(self, X, y, sample_weight=None):
         """Make one pass over some rows; mean and scale of the targets are those of all rows so far.
 
-        As they change with new rows, so do the last layers of the heads, so that predictions stay what they were.
+        When they change, the last layers of the heads are adjusted so that predictions do not.
 
         Parameters
         ----------
@@ -210,7 +210,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return self._partial_fit(X, y, sample_weight)
 
     def predict_std(self, X):
-        """Return how far the members of an ensemble differ.
+        """Return the standard deviation over the members' predictions.
 
         Parameters
         ----------
@@ -220,8 +220,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         Returns
         -------
         array of shape (n_samples, n_tasks), or (n_samples,) if y was 1-D
-            Standard deviation over the members' predictions, in the units of y, with divisor ``n_members - 1``. It is
-            the part of the uncertainty that another seed would show; the noise of y is not in it.
+            In the units of y, with divisor ``n_members - 1``. It shows only the uncertainty due to the seed; the noise
+            of y is not in it.
 
         Raises
         ------

@@ -43,7 +43,7 @@ class Loss(ABC):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        """Return losses of three parts, for which 0 and 1 are targets: what the tests of every loss run over."""
+        """Return losses of three parts that accept 0 and 1 as targets: what the tests of every loss run over."""
         return [cls(3)]
 
     def group_key(self) -> tuple[int, ...]:

@@ -47,8 +47,8 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
           ``"root_mean_squared_error"``, ``"rrmse"`` (the root mean squared error over that of predicting the mean of
           the scored labels) and the same losses as ``"neg_..."``;
         * a function ``f(y_true, y_pred) -> float`` where greater is better. It receives the observed labels of one
-          task and the predicted ones, shape (n_observed,), and ``sample_weight`` if weights are given, which it must
-          then have as a parameter.
+          task and the predicted ones, shape (n_observed,), and, if weights are given, ``sample_weight``, which it
+          must then accept.
     average : {"mean", "median", "worst"}, array of shape (n_tasks,), dict or Series, default="mean"
         How ``"average"`` is computed from the tasks' scores: ``"worst"`` is the smallest score; an array, or a dict or
         Series by task name, holds the weights >= 0 of a weighted mean. Tasks without a score are left out.

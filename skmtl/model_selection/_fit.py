@@ -118,7 +118,7 @@ class Protocol:
     resumes: bool = False
 
     def __sizeof__(self) -> int:
-        """Return the bytes of all that it holds by rows: engines that send large arguments once go by this."""
+        """Return the bytes of all that it holds by rows: backends that send large arguments once go by this."""
         by_rows = [rows for split in self.splits for rows in split]
         by_rows += [*self.fit_params.values(), *self.score_params.values()]
         return object.__sizeof__(self) + sum(getattr(rows, "nbytes", 0) for rows in by_rows)

@@ -39,7 +39,7 @@ class TransferGain:
     ci_high : array of shape (n_tasks,)
         Upper end of the gain's interval.
     p_value : array of shape (n_tasks,)
-        Of no difference, two-sided; Holm's adjusted p-value if `correction` is "holm".
+        Two-sided p-value of "no difference"; adjusted by Holm's method if `correction` is "holm".
     verdict : list of n_tasks str
         "gained", "lost" or "cannot tell".
     """

@@ -19,11 +19,11 @@ from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
 class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     """Search by successive halving: train all candidates a little, then continue training only the better ones.
 
-    All candidates are trained for a few epochs; the best ``1 / factor`` of them continue, up to `factor` times as many
-    epochs in all, and so forth until fewer than `factor` are left. Candidates of a fold are trained side by side as in
-    `StackedGridSearchCV`, and survivors continue instead of starting anew, so that a search over many candidates costs
-    little more than a full fit of a few. Each score equals that of a separate fit of that many epochs, to within
-    rounding.
+    All candidates are trained for a few epochs; the best ``1 / factor`` of them continue until they have had `factor`
+    times as many epochs, and so on. The last rung has fewer than `factor` candidates, unless the epochs run out before.
+    Candidates of a fold are trained side by side as in `StackedGridSearchCV`, and survivors continue instead of
+    starting anew, so that a search over many candidates costs little more than a full fit of a few. Each score equals
+    that of a separate fit of that many epochs, to within rounding.
 
     Parameters
     ----------
@@ -39,9 +39,9 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         Epochs of the first rung. ``"exhaust"`` is the largest number with which the last rung still has no more than
         `max_resources`.
     max_resources : int, default=None
-        Epochs that no rung exceeds. None is the estimator's ``max_epochs``.
+        Epochs that no rung exceeds. None means the estimator's ``max_epochs``.
     scoring : str, callable, list, tuple or dict, default=None
-        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None means the
         estimator's own ``score``.
     n_jobs : int, default=None
         Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
@@ -52,8 +52,8 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
     verbose : int, default=0
-        1 or more prints each rung and what is trained alone and why, and shows a bar over fits; 2 or more a line for
-        each fit that ends, 3 or more with its scores.
+        1 prints each rung and what is trained alone and why, and shows a bar over fits; 2 adds a line per finished
+        fit; 3 adds its scores.
     random_state : int, RandomState or None, default=None
         Draws the candidates, where `n_candidates` is given.
     error_score : "raise" or float, default=nan
@@ -61,7 +61,9 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     return_train_score : bool, default=False
         Score the training rows too.
     max_bytes : float, default=None
-        Bytes that one stack may take in training; None is no bound.
+        Upper limit for the memory of one stack; a larger one is trained as several. None means no limit, but a stack
+        still has at most 64 members, and stacks of more than 4 are kept below 16 MiB so that they fit the CPU cache.
+        Training rows are not counted; those of all stacks are held from rung to rung.
 
     Attributes
     ----------
@@ -82,10 +84,16 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         Candidates of each rung.
     n_remaining_candidates_ : int
         Candidates that a further rung would have.
-    min_resources_, max_resources_ : int
-        Epochs of the first rung, and the bound.
-    n_iterations_, n_required_iterations_, n_possible_iterations_ : int
-        Rungs; how many it takes until fewer than `factor` candidates are left; how many the epochs allow.
+    min_resources_ : int
+        Epochs of the first rung.
+    max_resources_ : int
+        Epochs that no rung exceeds.
+    n_iterations_ : int
+        Number of rungs.
+    n_required_iterations_ : int
+        Rungs up to the first one with fewer than `factor` candidates.
+    n_possible_iterations_ : int
+        Rungs that the epochs allow.
     scorer_ : callable or dict
         What it was scored with.
     n_splits_ : int
@@ -107,7 +115,7 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     all the more so with few epochs in the first rung. An ``lr_schedule`` runs over the epochs of the last rung, so
     earlier rungs see the beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they
     are trained alone and anew in each rung, like everything that `StackedGridSearchCV` trains alone; each time they run
-    through the whole schedule. Stacks keep their state between rungs, so under any engine of joblib they stay in this
+    through the whole schedule. Stacks keep their state between rungs, so under any joblib backend they stay in this
     process, in threads.
 
     References

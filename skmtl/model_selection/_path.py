@@ -40,7 +40,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
     sharing_lambdas : array-like of shape (n_lambdas,), default=None
         Values of λ >= 0. None: 0, and two a decade from 1e-5 to 10.
     cv : int, splitter or iterable of (train, test), default=None
-        An integer k is ``MultiTaskKFold(k, random_state=0)``, None is 5.
+        An integer k is ``MultiTaskKFold(k, random_state=0)``, None means 5.
     scoring : str, callable, dict or scorer of make_task_scorer, default=None
         The metric of all tasks, or a dict with each task's. None: ``"accuracy"`` for classifiers, ``"r2"`` for
         regressors. Greater is better in all of them.
@@ -56,9 +56,9 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
     Raises
     ------
     ValueError
-        If the strategy has no penalty, or another argument does not fit.
+        If the strategy has no penalty, or another argument is invalid.
     TypeError
-        If the estimator is none of skmtl, or `scoring` none of the above.
+        If the estimator is not a skmtl estimator, or `scoring` none of the above.
 
     See Also
     --------
@@ -67,7 +67,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
 
     Notes
     -----
-    The score at the best λ is the largest of several, and so too good an estimate of the score on new rows; choose λ
+    The score at the best λ is the largest of several, and so overestimates the score on new rows; choose λ
     inside a `StackedGridSearchCV` and score the result on other rows. Where ``random_state`` is None, one seed is
     drawn and used for all λ.
 
@@ -159,9 +159,9 @@ class SharingPath:
     mean : array of shape (n_lambdas,)
         Mean of `task_mean` over the tasks that are defined.
     best_lambda : array of shape (n_tasks,)
-        Where each task scores best: the smallest of equals, NaN for a task that is defined nowhere.
+        The λ with the best score of each task; the smallest on ties, NaN for a task that is defined nowhere.
     best_lambda_mean : float
-        Where the mean is best.
+        The λ with the best `mean`; the smallest on ties.
     """
 
     sharing_lambdas: np.ndarray

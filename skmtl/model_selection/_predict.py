@@ -31,7 +31,7 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
     y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
         Targets, with missing labels if the estimator takes them.
     cv : int, splitter or iterable of (train, test), default=None
-        An integer k is ``MultiTaskKFold(k, random_state=0)``, None is 5. Each row must be tested exactly once.
+        An integer k is ``MultiTaskKFold(k, random_state=0)``, None means 5. Each row must be tested exactly once.
     method : {"predict", "predict_proba", "predict_log_proba"}, default="predict"
         What is asked of each model.
     n_jobs : int, default=None

@@ -24,11 +24,11 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     param_grid : dict or list of dict
         Values of each parameter, or several such grids.
     scoring : str, callable, list, tuple or dict, default=None
-        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None means the
         estimator's own ``score``.
     n_jobs : int, default=None
         Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
-        another number; that may also name another engine, such as ``"loky"`` or ``"dask"``.
+        another number; that may also name another backend, such as ``"loky"`` or ``"dask"``.
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
         returns the index of the best candidate, given ``cv_results_``.
@@ -36,8 +36,8 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
     verbose : int, default=0
-        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
-        a line for each fit that ends, 3 or more with its scores.
+        1 prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 adds a line per
+        finished fit; 3 adds its scores.
     pre_dispatch : int or str, default="2*n_jobs"
         Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     error_score : "raise" or float, default=nan
@@ -91,8 +91,8 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     override ``fit``; fits that take parameters other than ``sample_weight``; candidates with an invalid value, and
     those on rows that cannot be read.
 
-    A user's sharing module that draws random numbers in training draws them for the whole stack: the scores of such
-    candidates depend on the other members of the stack.
+    A sharing module of your own that draws random numbers in training draws them for the whole stack: the scores of
+    such candidates depend on the other members of the stack.
 
     Examples
     --------
@@ -160,11 +160,11 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     n_iter : int, default=10
         Number of candidates.
     scoring : str, callable, list, tuple or dict, default=None
-        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None is the
+        What to score by, as in scikit-learn; `make_task_scorer` makes scorers that skip missing labels. None means the
         estimator's own ``score``.
     n_jobs : int, default=None
         Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
-        another number; that may also name another engine, such as ``"loky"`` or ``"dask"``.
+        another number; that may also name another backend, such as ``"loky"`` or ``"dask"``.
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
         returns the index of the best candidate, given ``cv_results_``.
@@ -172,8 +172,8 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
     verbose : int, default=0
-        1 or more prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 or more
-        a line for each fit that ends, 3 or more with its scores.
+        1 prints what is trained together, what is trained alone and why, and shows a bar over fits; 2 adds a line per
+        finished fit; 3 adds its scores.
     pre_dispatch : int or str, default="2*n_jobs"
         Accepted for compatibility, without effect: threads share the rows, and processes are sent them once.
     random_state : int, RandomState or None, default=None

@@ -44,9 +44,9 @@ class StackedSearch:
         """Search, then refit the best candidate on all rows.
 
         Ctrl-C ends the search: the scores of the folds that were finished are kept in ``cv_results_``, with a
-        warning, all others are NaN, and nothing is refitted. With several threads it waits for the stacks at hand;
-        other processes give them up. Before any fit is finished it raises KeyboardInterrupt, and an earlier search
-        stays as it was. In the last fit, on all rows, it leaves scores and choice, with a warning.
+        warning, all others are NaN, and nothing is refitted. Running stacks are finished in threads, abandoned in
+        processes. Before any fit is finished it raises KeyboardInterrupt, and an earlier search stays as it was. In
+        the last fit, on all rows, scores and ``best_params_`` are kept, with a warning.
 
         Parameters
         ----------

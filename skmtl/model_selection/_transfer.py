@@ -45,17 +45,17 @@ def transfer_gain(
     y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
         Targets; missing labels are neither learned nor scored.
     cv : int, splitter or iterable of (train, test), default=None
-        An integer k is ``MultiTaskKFold(k)``, None is 5, with the seeds 0, 1, ... for the repeats.
+        An integer k is ``MultiTaskKFold(k)``, None means 5, with the seeds 0, 1, ... for the repeats.
     scoring : str, callable, dict or scorer of make_task_scorer, default=None
         The metric of all tasks, or a dict with each task's. None: ``"accuracy"`` for classifiers, ``"r2"`` for
         regressors. Greater is better in all of them.
     n_repeats : int, default=None
-        How often the folds are drawn anew, for a `cv` of None or an integer. None: twice; once for any other `cv`.
+        How many times the folds are drawn, for a `cv` of None or an integer. None: twice; once for any other `cv`.
     confidence : float, default=0.95
         Level of the intervals and verdicts, between 0 and 1.
     correction : {"holm"}, default=None
-        None judges every task by its own interval, so that about 5 % of the tasks that sharing does not touch are
-        still called gained or lost at a level of 95 %. ``"holm"`` keeps the chance of even one such error below
+        None judges every task by its own interval, so that at a level of 95 % about 5 % of the unaffected tasks
+        are still reported as gained or lost. ``"holm"`` keeps the chance of even one such error below
         5 %: it adjusts p-values and verdicts; intervals stay those of single tasks.
     params : dict, default=None
         Parameters of ``fit`` for both sides; those with one entry per row are split with the rows.
@@ -72,7 +72,7 @@ def transfer_gain(
     Raises
     ------
     ValueError
-        If the estimator has no ``sharing`` or shares nothing, or another argument does not fit.
+        If the estimator has no ``sharing`` or shares nothing, or another argument is invalid.
     TypeError
         If `scoring` is none of the above.
 

@@ -13,16 +13,17 @@ class AttentionSharing(Sharing):
 
     The trunk's last layer is followed by a dense layer that gives `n_tokens` **tokens** of the trunk's width: learned
     views of one row, the same for all tasks. Task t has a learned query :math:`q_t`; with keys :math:`k_e` and values
-    :math:`v_e` projected from token e, each of `n_heads` heads computes
+    :math:`v_e` projected from token e, each of `n_heads` attention heads computes
 
     .. math:: f_t(x) = \sum_e \mathrm{softmax}_e\big(q_t \cdot k_e(x) / \sqrt{d}\big) \, v_e(x)
 
-    and the heads are joined by an output projection. Rows of a table have no sequence to attend over; tokens made by
+    and these are joined by an output projection. Rows of a table have no sequence to attend over; tokens made by
     the trunk give the tasks something to choose between, and because keys depend on the row, a task may choose
     differently for each row.
 
     The penalty that `sharing_lambda` scales is :math:`\sum_{i,j} \|q_i - q_j\|^2`: at 0 the tasks attend
-    independently, for large values all attend to the same tokens and differ only in their heads, as in hard sharing.
+    independently; for large values all attend to the same tokens and differ only in their task heads, as in hard
+    sharing.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class AttentionSharing(Sharing):
     Notes
     -----
     As in [1]_, with one query per task instead of one per position, and no feed-forward block, residual or
-    normalisation after the attention: the heads follow at once.
+    normalisation after the attention: the task heads read its output directly.
 
     References
     ----------

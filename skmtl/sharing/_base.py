@@ -1,4 +1,4 @@
-"""The contract of a sharing strategy: a spec that stores, and the module it builds, which computes."""
+"""The contract of a sharing strategy: options, and the module built from them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SharingModule(nn.Module, ABC):
     """Compute the features that the heads read, for all tasks at once.
 
     A subclass defines `forward` with ordinary differentiable torch operations; training then goes through autograd.
-    Parameters begin with the member axis, and a module drawn for one member broadcasts over it.
+    Parameters begin with the member axis.
 
     Attributes
     ----------

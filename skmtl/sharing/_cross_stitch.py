@@ -28,9 +28,9 @@ class CrossStitch(Sharing):
 
     Notes
     -----
-    As in [1]_, with one stitch for all units of a layer. Every hidden layer is stitched, the paper stitches some. What
-    is learned is the difference of the stitches from their start, so that weight decay pulls them back there and not
-    to zero.
+    As in [1]_, with one stitch for all units of a layer. Every hidden layer is stitched; the paper stitches only some.
+    What is learned is the difference of the stitches from their start, so that weight decay pulls them back there and
+    not to zero.
 
     References
     ----------

@@ -32,7 +32,7 @@ class DenseStack(StackedModule):
     Parameters
     ----------
     stack_shape : tuple of int
-        (member,) or (member, task).
+        (member,), or (member, k) for k networks per member, such as one for each task or each expert.
     sizes : sequence of int
         Widths from the input to the output.
     activation : str

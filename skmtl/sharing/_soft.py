@@ -13,7 +13,7 @@ class SoftSharing(Sharing):
 
     Minimises :math:`\sum_t L_t(\theta_t) + \lambda \sum_{i,j} \|\theta_i - \theta_j\|^2` over all ordered pairs of
     tasks, with :math:`\theta_t` the trunk parameters of task t and :math:`\lambda` the estimator's `sharing_lambda`.
-    At 0 the tasks are independent, for large values all towers become one.
+    At 0 the tasks are independent; for large values all towers become one.
 
     Parameters
     ----------

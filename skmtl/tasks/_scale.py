@@ -35,8 +35,8 @@ class ScaleCodec:
     def fit(cls, y: np.ndarray, weight: np.ndarray | None = None) -> ScaleCodec:
         """Take the moments of y (n_samples, n_tasks); a missing label has weight 0, None weighs all labels 1.
 
-        Squares are taken of what is left of a label that weighs most and of a power of two, so that neither an offset
-        nor the size of the numbers costs digits.
+        Before squaring, subtract the heaviest label and divide by a power of two, so that neither an offset nor the
+        size of the numbers costs digits.
         """
         if weight is not None and y.shape[1] == 1:  # numpy adds one column in pairs: what is absent must not be there
             seen = weight[:, 0] > 0

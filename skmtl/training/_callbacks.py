@@ -19,8 +19,8 @@ def is_wish_to_stop(stop: KeyboardInterrupt, callbacks: Sequence[tuple[str, Call
     """Return whether one of the user's callbacks raised it to end training; if not, it is Ctrl-C.
 
     Callbacks raise it by a statement: in its traceback all frames but the last are in a call, and the last one in a
-    ``raise``. Ctrl-C arrives amidst other statements, unless its handler is written in Python: so where all callbacks
-    are ours, which raise none, it is Ctrl-C in any case.
+    ``raise``. Ctrl-C arrives in the middle of other statements, unless its handler is written in Python: so where all
+    callbacks are ours, which raise none, it is Ctrl-C in any case.
     """
     if all(isinstance(callback, (BestWeights, EpochProgress)) for _, callback in callbacks):
         return False

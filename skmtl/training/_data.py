@@ -28,9 +28,9 @@ class TensorData(Dataset):
     y : Tensor of shape (n_samples, part)
         Encoded targets in the network's order of parts; 0 where missing. Most tasks have one part.
     coefficient : Tensor of shape (n_samples, part) or ()
-        What multiplies the loss of each label, 0 where it is missing; one number where it is the same for all. Those of
-        a task of one part sum to the number of steps over an epoch, see `skmtl._objective`; those of a task of several
-        do so over the rows where it has a label, each row counted once: a mean over rows, not over parts.
+        What multiplies the loss of each label, 0 where it is missing; one number where it is the same for all. Over an
+        epoch, the coefficients of a task of one part sum to the number of steps, see `skmtl._objective`. For a task of
+        several parts, each labelled row counts once in that sum, so that its loss is a mean over rows, not over parts.
     index : int64 Tensor of shape (n,) or (member, n), or None
         The rows of an epoch, or each member's own; None for all.
     labelled : bool Tensor of shape (task,) or (member, task), or None

@@ -54,7 +54,7 @@ class MultiTaskNet(NeuralNet):
     generators : sequence of torch.Generator
         One per distinct seed of the members; they shuffle the rows.
     largest : float
-        Size up to which outputs are of use.
+        Largest |output| that still decodes to a finite prediction.
     **kwargs
         As for `skorch.NeuralNet`.
 
@@ -189,7 +189,7 @@ class MultiTaskNet(NeuralNet):
 
     @contextmanager
     def changing(self) -> Iterator[None]:
-        """Run a block in which members leave: a fit that is interrupted amidst it is lost."""
+        """Run a block in which members leave: a fit that is interrupted in the middle of it is lost."""
         self._is_changing = True
         yield
         self._is_changing = False

@@ -55,9 +55,9 @@ class TrainingRun:
     earlier : MultiTaskNet or MultiTaskNetwork or None
         What to continue from.
     largest : float
-        Size up to which outputs are of use.
+        Largest |output| that still decodes to a finite prediction.
     change_of_units : tuple of two arrays of shape (task,) or None
-        Factor and shift by which what the earlier network says becomes values in the units of these targets.
+        Factor and shift that convert the earlier network's outputs to the new targets' units.
     """
 
     plan: NetworkPlan
@@ -81,7 +81,7 @@ class TrainingRun:
 def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: int | None = None) -> MultiTaskNet:
     """Return a net trained on `data`; torch's random state, threads and an earlier net stay as they were.
 
-    `epochs` are those to begin with, where `go_on` shall train the others; None for all.
+    `epochs`: train this many now; `go_on` does the rest. None for all.
     """
     with own_generator(run.device):  # it draws the initial weights
         net = _make_net(run, valid).initialize()

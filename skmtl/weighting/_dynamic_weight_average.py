@@ -25,8 +25,8 @@ class DynamicWeightAverage(Weighting):
     Notes
     -----
     As in [1]_. A task whose loss was 0, such as one of a single class, has the ratio 1. Every `fit` begins anew, and so
-    does `partial_fit`, which is one epoch: there all tasks weigh 1. `HalvingStackedSearchCV` continues
-    with the weights that it had reached.
+    does every `partial_fit`: that is a single epoch, so all weights are 1. `HalvingStackedSearchCV` continues with
+    the weights that it had reached.
 
     References
     ----------

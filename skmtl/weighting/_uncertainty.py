@@ -28,7 +28,7 @@ class UncertaintyWeighting(Weighting):
     The paper [1]_ trains :math:`s_t` with the network's optimiser; here it is learned by plain gradient descent, so
     that it is the same for every optimiser. Where a batch holds no label of a task, its :math:`s_t` falls by half the
     step size, and rises again with the labels: the losses of single steps are means over all labels on average only.
-    A task that loses nothing, such as one of a single class, would have it fall for ever; it ends at -15.
+    For a task with zero loss, such as one of a single class, :math:`s_t` would fall without end; it is clipped at -15.
 
     References
     ----------

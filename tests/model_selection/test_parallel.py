@@ -1,4 +1,4 @@
-"""Searches on other processes, through engines of joblib, give what one process gives, and send the rows once.
+"""Searches on other processes, through joblib backends, give what one process gives, and send the rows once.
 
 Fits alone give equal bits. That relies on one machine (the same processor and libraries in all processes), on one torch
 thread wherever a step is small, and on seeds that travel with the estimators. Stacks are cut by the number of workers,
@@ -123,7 +123,7 @@ def test_sharing_path_gives_the_same(engine):
 
 
 class _AtTheEnd(ThreadingBackend):
-    """An engine that gives its results only when all are there, as multiprocessing and ray do."""
+    """A backend that gives its results only when all are there, as multiprocessing and ray do."""
 
     supports_return_generator = False
 

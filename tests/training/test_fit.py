@@ -509,7 +509,7 @@ def test_neither_x_nor_y_nor_weights_are_changed():
 
 
 def test_no_fit_imports_dynamo():
-    """It takes most of a second, and Ctrl-C amidst it leaves torch half imported."""
+    """It takes most of a second, and Ctrl-C in the middle of it leaves torch half imported."""
     code = """
 import sys
 import numpy as np
