@@ -13,6 +13,7 @@ from skmtl._network import NetworkPlan
 from skmtl.sharing import HardSharing, SoftSharing
 from skmtl.tasks import regression_layout
 from skmtl.training import Members, TrainingRun
+from skmtl.training._batches import Batch
 from skmtl.training._run import _make_net
 from skmtl.weighting import EqualWeighting
 
@@ -29,7 +30,6 @@ def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0, hidden: int = H
     )
     run = TrainingRun(
         plan=plan,
-        dtype=torch.float32,
         device=torch.device("cpu"),
         members=members,
         task_names=[str(t) for t in range(n_tasks)],
@@ -41,14 +41,13 @@ def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0, hidden: int = H
         patience=None,
         tol=0.0,
     )
-    net = _make_net(run, None).initialize()
-    net._set_training(True)
-    batch = (torch.randn(BATCH, FEATURES), torch.randn(BATCH, n_tasks), torch.tensor(1 / BATCH))
+    engine = _make_net(run, None).initialize().engine_
+    batch = Batch(torch.randn(BATCH, FEATURES), torch.randn(BATCH, n_tasks), torch.tensor(1 / BATCH))
     losses = torch.empty(n_members, n_tasks)
 
     def step() -> None:
         with torch.inference_mode():
-            net._step(batch, losses)
+            engine.step(batch, losses)
 
     return step
 
