@@ -30,6 +30,7 @@ def adopt(estimator, net: MultiTaskNet, anew: bool) -> None:
 def adopt_members(estimator, net: MultiTaskNet, members: range, first) -> None:
     """Adopt this estimator's members of a stack, trained on what the estimator `first` has read for all."""
     parameters = estimator.get_params(deep=False)
+    # Names, classes and scales are those that `first` has learned from the same rows.
     vars(estimator).update({name: value for name, value in vars(first).items() if name not in parameters})
     estimator._plan = replace(first._plan, dropout=float(estimator.dropout))
     finite = _adopt_history(estimator, net, members, range(len(members)), [])

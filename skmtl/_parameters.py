@@ -142,6 +142,7 @@ def training_run(first, estimators: Sequence, earlier, max_epochs: int, change_o
         batch_size=int(first.batch_size),
         max_epochs=max_epochs,
         lr_schedule=first.lr_schedule,
+        # More patience than epochs is no different, and might not fit in a tensor.
         patience=min(int(first.n_iter_no_change), max_epochs) if first.early_stopping else None,
         tol=float(first.tol),
         callbacks=first.callbacks or (),
@@ -164,7 +165,7 @@ def _members(first, estimators: Sequence, earlier) -> Members:
         return _in_precision(name, values, **place)
 
     return Members(
-        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),
+        seeds=tuple(seed if earlier is None else seed + first.n_iter_ for seed in seeds),  # else equal batches again
         task_weights=_task_weights(first, estimators, place),
         sharing_lambda=each("sharing_lambda", [min(e.sharing_lambda, largest_lambda) for e in estimators]),
         lr=each("lr", [e.lr for e in estimators]),

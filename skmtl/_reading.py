@@ -83,7 +83,7 @@ def _divide(estimator, X, table: TargetTable, weight: np.ndarray | None, X_val, 
     """Return the rows to learn from and those to validate on, if any; rows of weight 0 are in neither."""
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together. Found only one of them.")
-    used = None if weight is None else (weight > 0).any(axis=1)
+    used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
     rows = None if used is None or used.all() else np.flatnonzero(used)
     hold_out = estimator.early_stopping and X_val is None
     parts = _hold_out(estimator, table, weight, rows) if hold_out else [rows]

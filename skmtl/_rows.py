@@ -110,7 +110,7 @@ class SparseRows(Rows):
         return int(self._table.data.nbytes + self._table.indices.nbytes + self._table.indptr.nbytes)
 
     def take(self, index: Tensor, out: Tensor) -> None:
-        rows = self._table[index.cpu().numpy()]
+        rows = self._table[index.cpu().numpy()]  # scipy's: torch has no selection of sparse rows into a buffer
         if out.device.type == "cpu":
             rows.toarray(out=out.numpy())
         else:

@@ -80,7 +80,8 @@ class Stack:
     """
 
     def __init__(self, number: int, members: Sequence[tuple[Fit, Table]]) -> None:
-        members = sorted(members, key=lambda member: member[0].last.lr)  # those of one step size are updated at once
+        # Members of one step size side by side are updated by one call of the fused kernel.
+        members = sorted(members, key=lambda member: member[0].last.lr)
         self.number = number
         self.fits = [fit for fit, _ in members]
         self.tables = [table for _, table in members]

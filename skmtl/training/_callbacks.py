@@ -68,7 +68,7 @@ class BestWeights(Callback):
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
         engine, epoch = net.engine_, net.history[-1]["epoch"]
-        loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,)
+        loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,); NaN must never be the best
         if self.state_ is None:
             self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)
             self.done_, self.state_ = torch.zeros_like(loss, dtype=torch.bool), engine.network_state()
@@ -84,6 +84,7 @@ class BestWeights(Callback):
         self.done_ |= done
         if bool(self.done_.all()):
             raise StopTraining
+        # Building a smaller stack takes time, too, so one is not built for each member that stops.
         if self.compact and 4 * int(self.done_.sum()) >= len(self.done_):
             with net.changing():
                 self._dismiss(net)

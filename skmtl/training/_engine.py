@@ -84,7 +84,7 @@ class Engine:
         self._modules, self._module_buffers = list(network.modules()), []
         if any(module._buffers for module in self._modules):
             network.to(**self._place)  # which looks at everything
-            parameters = dict(network.named_parameters())
+            parameters = dict(network.named_parameters())  # the rest of a state dict are persistent buffers
             self._module_buffers = [b for name, b in network.state_dict().items() if name not in parameters]
         self.buffer = FlatBuffer(network, **self._place, n_members=len(members))
         self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
@@ -145,7 +145,7 @@ class Engine:
         passes.losses(batch.y, batch.coefficient, losses, self.task_weights)
         for operation in passes.network.backward:
             operation()
-        if not self.is_flat:
+        if not self.is_flat:  # ours apply the penalty after the step, in closed form
             self._add_penalty_gradient()
 
     def _bind(self, batch: Batch) -> Passes:
@@ -157,7 +157,7 @@ class Engine:
     def task_weights(self, losses: Tensor) -> Tensor | None:
         """Return the weight of each task in this step, fixed times adaptive: (member, task); None for 1."""
         fixed = self.members.task_weights
-        everyone = self.roster.spread(losses, 0.0)
+        everyone = self.roster.spread(losses, 0.0)  # the state of a weighting has a row for every member
         adaptive = self.weighting.weights(everyone)
         if adaptive is None:
             return fixed
@@ -231,6 +231,7 @@ class Engine:
 
     def _rebuild(self, members: Members, states: dict[str, Tensor]) -> None:
         """Build network, buffer and optimiser for other members, with these states."""
+        # A new network rather than a smaller view of this one: passes are bound to buffers of its shapes.
         was_training, earlier = self.network.training, self.optimizer
         self._lay_out(self.plan.build_blank(len(members)).train(was_training), members)
         self.set_network_state(states)

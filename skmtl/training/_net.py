@@ -230,7 +230,7 @@ class MultiTaskNet(NeuralNet):
         train_batches = self.get_iterator(train, training=True)
         valid_batches = None if valid is None else self.get_iterator(valid)
         self._iterators = [batches for batches in (train_batches, valid_batches) if batches is not None]
-        hooks = Hooks.of(self.callbacks_)
+        hooks = Hooks.of(self.callbacks_)  # once, and not in every epoch
         self._graded = bool(hooks) or self.engine_.needs_autograd
         for _ in range(self.max_epochs if epochs is None else epochs):
             self._begin_epoch(both)
@@ -249,7 +249,7 @@ class MultiTaskNet(NeuralNet):
         self._is_ending, self._start = False, time.perf_counter()
         if self.record_.n_epochs == 0:
             self.record_.first_row = len(self.history_)  # a callback may have loaded another run's
-        self._row = {"batches": [], "epoch": len(self.history_) + 1}
+        self._row = {"batches": [], "epoch": len(self.history_) + 1}  # filled directly: skorch's methods search it
         self.history_.append(self._row)
         self._set_pace((self._row["epoch"] - 1) % self.max_epochs / self.max_epochs)
         if self.callbacks_:
@@ -268,7 +268,7 @@ class MultiTaskNet(NeuralNet):
         if self.engine_.is_flat:
             self.optimizer_.schedule = factor
             return
-        for group in self.optimizer_.param_groups:
+        for group in self.optimizer_.param_groups:  # relative, so that a scheduler's changes are kept
             group["lr"] *= factor / self._pace
         self._pace = factor
 
@@ -276,7 +276,7 @@ class MultiTaskNet(NeuralNet):
         engine = self.engine_
         engine.set_training(True)
         losses = engine.buffer.data.detach().new_empty(len(batches), len(engine.members), len(self.task_names))
-        with torch.no_grad() if self._graded else torch.inference_mode():
+        with torch.no_grad() if self._graded else torch.inference_mode():  # the latter is quicker, but bars autograd
             for batch, loss in zip(batches, losses.unbind(0), strict=True):
                 if hooks:
                     self._heard_step(batch, loss, hooks)

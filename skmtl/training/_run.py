@@ -85,7 +85,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
     """
     with own_generator(run.device):  # it draws the initial weights
         net = _make_net(run, valid).initialize()
-        after = torch.random.get_rng_state()
+        after = torch.random.get_rng_state()  # a user's module draws on from here in training, as in a plain loop
         _go_on_from(run.earlier, net)
         if run.change_of_units is not None:
             own = net.module_.heads.stack.bias_0
@@ -121,7 +121,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         task_names=run.task_names,
         largest=run.largest,
         optimizer=own or run.optimizer,
-        lr=float(members.lr[0]) if members.lr.unique().numel() == 1 else 1.0,
+        lr=float(members.lr[0]) if members.lr.unique().numel() == 1 else 1.0,  # of which members have multiples
         **({} if own else _foreign_decay(members)),
         batch_size=run.batch_size,
         max_epochs=run.max_epochs,
@@ -150,7 +150,7 @@ def _callbacks(run: TrainingRun) -> list:
     if run.patience is not None:
         compact = isinstance(run.optimizer, str) and not run.callbacks  # these may hold on to net and optimiser
         callbacks.append(("best_weights", BestWeights(run.patience, run.tol, compact)))
-    return sorted(callbacks, key=_stops)
+    return sorted(callbacks, key=_stops)  # stable: the user's order stays
 
 
 def _stops(callback) -> bool:
