@@ -16,6 +16,7 @@ def adopt(estimator, net: MultiTaskNet, anew: bool) -> None:
     """Adopt a net that was trained for this estimator, from its first epoch (`anew`) or after an earlier fit."""
     earlier, ids = ([], range(int(estimator.n_members))) if anew else (estimator.history_, estimator._member_ids)
     estimator.net_ = net
+    net.train_split = None  # it holds the validation rows, and with them the table
     finite = _adopt_history(estimator, net, range(len(ids)), ids, earlier)
     network = net.module_ if len(finite) == len(ids) else _copy_of(net, finite, estimator._plan)
     estimator.network_ = network.eval()

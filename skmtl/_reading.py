@@ -52,7 +52,7 @@ Reading = tuple[TensorData, TensorData | None]
 def read(estimator, X, y, sample_weight, X_val, y_val, start: Start) -> Reading:
     """Check all data that a fit was given; let the estimator learn names, targets and architecture from them."""
     known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator.task_names_, True)
-    dtypes = input_dtypes(estimator) if start.is_anew else estimator._numpy_dtype
+    dtypes = input_dtypes(estimator) if start.is_anew else _earlier_dtype(estimator)
     X = check_features(estimator, X, dtypes, start.is_anew)
     table = check_targets(y, X, "y", known, may_lack)
     estimator.task_names_ = names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
@@ -62,6 +62,16 @@ def read(estimator, X, y, sample_weight, X_val, y_val, start: Start) -> Reading:
     weight = estimator._learn_targets(table, weight, start)
     estimator._plan = _plan(estimator, start)
     return _divide(estimator, X, table, weight, X_val, y_val)
+
+
+def _earlier_dtype(estimator) -> np.dtype:
+    """Return the precision of the earlier fit; refuse a parameter that asks for another one."""
+    if estimator.dtype not in ("auto", estimator._numpy_dtype):
+        raise ValueError(
+            f"Continuing an earlier fit needs the same dtype. It was {estimator._numpy_dtype}, now dtype="
+            f"{estimator.dtype!r}. Fit anew with warm_start=False."
+        )
+    return estimator._numpy_dtype
 
 
 def _plan(estimator, start: Start) -> NetworkPlan:

@@ -43,11 +43,6 @@ class Rows(ABC):
         """Bytes of one row as `take` gives it."""
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
-    @property
-    @abstractmethod
-    def nbytes(self) -> int:
-        """Bytes of the table as it is stored."""
-
     @abstractmethod
     def take(self, index: Tensor, out: Tensor) -> None:
         """Write the rows at these places, (n,), to a buffer of shape (n, \\*shape[1:])."""
@@ -80,10 +75,6 @@ class DenseRows(Rows):
         self._table = table
         self.shape, self.dtype, self.device = tuple(table.shape), table.dtype, table.device
 
-    @property
-    def nbytes(self) -> int:
-        return self._table.nbytes
-
     def take(self, index: Tensor, out: Tensor) -> None:
         torch.index_select(self._table, 0, index, out=out)
 
@@ -104,10 +95,6 @@ class SparseRows(Rows):
         self._table = table
         self.dtype = torch.float32 if table.dtype == np.float32 else torch.float64
         self.shape, self.device = table.shape, device
-
-    @property
-    def nbytes(self) -> int:
-        return int(self._table.data.nbytes + self._table.indices.nbytes + self._table.indptr.nbytes)
 
     def take(self, index: Tensor, out: Tensor) -> None:
         rows = self._table[index.cpu().numpy()]  # scipy's: torch has no selection of sparse rows into a buffer

@@ -1,16 +1,20 @@
 """What users bring: sharing modules, callbacks and subclasses of their own."""
 
+import gc
 import pickle
+import types
 
 import numpy as np
 import pytest
 import torch
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.utils._param_validation import InvalidParameterError
 from skorch.callbacks import BatchScoring, Callback, Checkpoint, LoadInitState
 
 from skmtl import MultiTaskRegressor
+from skmtl.model_selection import StackedGridSearchCV
 from skmtl.sharing import Sharing, SharingModule
-from skmtl.training._hooks import Hooks
+from skmtl.training import DivergedError
 from skmtl.weighting import Weighting, WeightingState
 
 RNG = np.random.default_rng(0)
@@ -22,43 +26,188 @@ def regressor(**params):
     return MultiTaskRegressor(**{"random_state": 0, **params})
 
 
-def test_buffers_of_a_users_module_belong_to_the_members():
-    """Early stopping restores them, and members that leave keep theirs."""
-    params = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 40, "tol": 0.0, "lr": 0.05, "batch_size": 50}
-    features, y = 3 * X + 5, Y
-    alone = regressor(sharing=Centred(), **params).fit(features, y)
-    stack = regressor(sharing=Centred(), n_members=4, **params).fit(features, y)
+LEAVING = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 40, "tol": 0.0, "lr": 0.05, "batch_size": 50}
+
+
+@pytest.mark.parametrize("assigns", [False, True])
+def test_buffers_of_a_users_module_belong_to_the_members(assigns):
+    """Early stopping restores them, and members that leave take them along."""
+    features = 3 * X + 5
+    alone = regressor(sharing=Centred(assigns), **LEAVING).fit(features, Y)
+    stack = regressor(sharing=Centred(assigns), n_members=4, **LEAVING).fit(features, Y)
     np.testing.assert_allclose(stack.predict_members(features)[0], alone.predict(features), rtol=1e-4, atol=1e-4)
-    best = min(row["valid_loss"] for row in alone.history_)
-    net = alone.net_
-    batches = net.get_iterator(net.train_split(None)[1])
-    net.engine_.set_training(False)
-    net._row = {"batches": [], "epoch": 0}
-    net._valid_epoch(batches, Hooks.of([]))
-    assert float(net.valid_loss_) == pytest.approx(best, rel=1e-5)
+
+
+@pytest.mark.parametrize("assigns", [False, True])
+def test_early_stopping_restores_buffers(assigns):
+    features = 3 * X + 5
+    model = regressor(sharing=Centred(assigns), **LEAVING).fit(features, Y, X_val=features[:40], y_val=Y[:40])
+    losses = 0.5 * np.square((model.predict(features[:40]) - Y[:40]) / model._codec.scale).mean(0)
+    assert losses.sum() == pytest.approx(min(row["valid_loss"] for row in model.history_), rel=1e-6)
 
 
 class Centred(Sharing):
     """A layer on features less their running mean, as batch normalisation keeps it."""
 
+    def __init__(self, assigns=False):
+        self.assigns = assigns
+
     def build(self, shape):
-        return CentredModule(shape)
+        return CentredModule(shape, self.assigns)
 
 
 class CentredModule(SharingModule):
     per_task = False
 
-    def __init__(self, shape):
+    def __init__(self, shape, assigns):
         super().__init__()
-        self.n_features_out = 4
+        self.n_features_out, self.assigns = 4, assigns
         self.register_buffer("mean", torch.zeros(shape.n_members, 1, shape.n_features))
         self.weight = torch.nn.Parameter(torch.randn(shape.n_members, shape.n_features, 4))
 
     def forward(self, x):
         x = x if x.ndim == 3 else x.expand(len(self.mean), -1, -1)
         if self.training:
-            self.mean.lerp_(x.mean(1, keepdim=True).detach(), 0.5)
+            mean = x.mean(1, keepdim=True).detach()
+            if self.assigns:
+                self.mean = self.mean.lerp(mean, 0.5)
+            else:
+                self.mean.lerp_(mean, 0.5)
         return torch.tanh((x - self.mean) @ self.weight)
+
+
+def test_frozen_parameters_are_those_of_the_member():
+    alone = regressor(sharing=Frozen(), **LEAVING).fit(X, Y)
+    stack = regressor(sharing=Frozen(), n_members=4, **LEAVING).fit(X, Y)
+    np.testing.assert_allclose(stack.predict_members(X)[0], alone.predict(X), rtol=1e-4, atol=1e-4)
+
+
+class Frozen(Sharing):
+    """Random features that are not trained."""
+
+    def build(self, shape):
+        return FrozenModule(shape)
+
+
+class FrozenModule(SharingModule):
+    per_task = False
+
+    def __init__(self, shape):
+        super().__init__()
+        self.n_features_out = 6
+        self.random = torch.nn.Parameter(torch.randn(shape.n_members, shape.n_features, 6), requires_grad=False)
+        self.scale = torch.nn.Parameter(torch.ones(shape.n_members, 1, 6))
+
+    def forward(self, x):
+        return torch.tanh(x @ self.random) * self.scale
+
+
+@pytest.mark.parametrize("sharing", ["hard", "soft", "attention", "cross_stitch"])
+@pytest.mark.parametrize("optimizer", ["adamw", torch.optim.Adam], ids=str)
+def test_gradients_that_a_callback_lets_go_of_are_taken_up_again(sharing, optimizer):
+    class Zero(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            net.module_.zero_grad()
+            net.optimizer_.zero_grad()
+
+    params = {"sharing": sharing, "optimizer": optimizer, "max_epochs": 4, "lr": 0.01}
+    zeroed = regressor(callbacks=[Zero()], **params).fit(X, Y)
+    np.testing.assert_allclose(zeroed.predict(X), regressor(**params).fit(X, Y).predict(X), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("fit", [{"early_stopping": True}, {}], ids=["early_stopping", "X_val"])
+def test_a_fitted_estimator_does_not_hold_the_table(fit):
+    features, targets = np.random.default_rng(0).normal(size=(2000, 50)), np.ones((2000, 2))
+    own = {} if fit else {"X_val": features, "y_val": targets}
+    model = regressor(max_epochs=1, hidden_layer_sizes=(4,), **fit).fit(features, targets, **own)
+    held = [value for value in reachable(model) if isinstance(value, torch.Tensor) and value.numel() >= features.size]
+    assert held == []
+
+
+def reachable(root):
+    """Yield all objects that can be reached from an estimator, other than modules, classes and functions."""
+    seen, waiting = set(), [root]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, (type, types.ModuleType, types.FunctionType)):
+            continue
+        seen.add(id(value))
+        waiting += gc.get_referents(value)
+        yield value
+
+
+def test_a_search_does_not_score_what_ctrl_c_left_half_trained():
+    class Interrupt(Callback):
+        def on_batch_end(self, net, training=None, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
+
+    model = TransformedTargetRegressor(regressor(max_epochs=5, callbacks=[Interrupt()]))
+    with pytest.raises(KeyboardInterrupt):
+        StackedGridSearchCV(model, {"regressor__lr": [0.01]}, cv=2).fit(X, Y)
+
+
+def test_a_loaded_history_does_not_move_the_schedule(tmp_path):
+    checkpoint = Checkpoint(dirname=str(tmp_path), monitor=None)
+    regressor(max_epochs=4, callbacks=[checkpoint]).fit(X, Y)
+    seen = []
+
+    class Look(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            seen.append(net.optimizer_.schedule)
+
+    load = LoadInitState(Checkpoint(dirname=str(tmp_path), monitor=None))
+    regressor(max_epochs=4, lr_schedule="linear", callbacks=[load, Look()]).fit(X, Y)
+    assert seen == pytest.approx([1.0, 0.75, 0.5, 0.25])
+
+
+def test_members_that_all_diverge_raise_whoever_left_before():
+    with pytest.raises(DivergedError):
+        regressor(sharing=Exploding(), n_members=4, **{**LEAVING, "n_iter_no_change": 1}).fit(X, Y)
+
+
+class Exploding(Sharing):
+    """A network whose outputs are no longer finite after some steps of training."""
+
+    def build(self, shape):
+        return ExplodingModule(shape)
+
+
+class ExplodingModule(SharingModule):
+    per_task = False
+
+    def __init__(self, shape):
+        super().__init__()
+        self.n_features_out = 3
+        self.weight = torch.nn.Parameter(torch.randn(shape.n_members, shape.n_features, 3))
+        self.steps = 0
+
+    def forward(self, x):
+        self.steps += self.training
+        return (x @ self.weight) * (float("nan") if self.steps > 2 else 1.0)
+
+
+def test_going_on_in_another_precision_is_refused():
+    model = regressor(max_epochs=1, dtype="float32", warm_start=True).fit(X, Y)
+    with pytest.raises(ValueError, match="the same dtype. It was float32, now dtype='float64'"):
+        model.set_params(dtype="float64").fit(X, Y)
+
+
+def test_a_weighting_that_draws_is_seeded_and_leaves_the_generator():
+    before = torch.get_rng_state()
+    one, other = (regressor(weighting=Drawing(), max_epochs=3).fit(X, Y).predict(X) for _ in range(2))
+    np.testing.assert_array_equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+class Drawing(Weighting):
+    def start(self, n_members, n_tasks):
+        return DrawingState()
+
+
+class DrawingState(WeightingState):
+    def weights(self, losses):
+        return torch.rand_like(losses)
 
 
 class PlainLinear(Sharing):

@@ -12,13 +12,12 @@ from copy import copy
 from itertools import groupby
 from traceback import format_exc
 
-from skmtl._base import BaseMultiTask
 from skmtl.model_selection._fit import Fit, Protocol, with_parameters
 from skmtl.model_selection._grouping import TooLargeError, cut_into_stacks, table_key, weight_name
 from skmtl.model_selection._scoring import score
 from skmtl.model_selection._sklearn_private import _check_method_params, _safe_split
 from skmtl.model_selection._stack import Stack, Table, read_table
-from skmtl.training import threads_for
+from skmtl.training import threads_for, whole_fits_only
 
 Train = Callable[[Sequence[Fit], object, object, Protocol, Mapping[str, object]], None]
 """What trains fits side by side: `train_stacks`, or what keeps the stacks to train them on later."""
@@ -47,11 +46,11 @@ def do_job(fits: list[Fit], X, y, protocol: Protocol, watch: Watch, train: Train
     Whatever is large is a separate argument, which backends send once: X, y, what all fits have in common, and under
     the name that `Fit.rows` gives it each table that preprocessing made.
     """
-    if watch.interrupted:
-        return []
     try:
-        watch.at_work.add(threading.get_ident())
-        with threads_for(0):
+        watch.at_work.add(threading.get_ident())  # before the look at the flag, or `stop` might not wait for it
+        if watch.interrupted:
+            return []
+        with threads_for(0), whole_fits_only():
             together = [fit for fit in fits if fit.why_alone is None]
             if together:
                 _train_together(together, X, y, protocol, train, rows)
@@ -156,7 +155,4 @@ def _train_alone(fit: Fit, X, y, protocol: Protocol) -> None:
         if protocol.error_score == "raise":
             raise
         fit.fail(format_exc().rstrip("\n"))
-    else:
-        if isinstance(fit.last, BaseMultiTask) and fit.last.net_.interrupted_:
-            raise KeyboardInterrupt  # the estimator took it for a wish to keep what it had learned
     fit.seconds = time.perf_counter() - start

@@ -150,10 +150,12 @@ class Stack:
         self.fits, self.tables, self._members = (
             [values[k] for k in places] for values in (self.fits, self.tables, self._members)
         )
+        for table in self.tables:
+            table.fits = [fit for fit in table.fits if fit.candidate in candidates]  # the others hold networks
         if self._net is None or not places:
             return
         wanted = {m for members in self._members for m in members}
         index = [place for place, m in enumerate(self._net.active.tolist()) if m in wanted]
         if len(index) < len(self._net.active):
             self._net.select_members(torch.tensor(index))
-            self._net.forget_left()
+            self._net.engine_.roster.forget_left()

@@ -17,6 +17,7 @@
 `join_tables`         several tables as one, each member reading its own
 `BestWeights`         early stopping that restores the best weights
 `EpochProgress`       a progress bar over epochs
+`whole_fits_only`     a block in which Ctrl-C leaves no partial fit
 `threads_for`         one torch thread for small steps
 `short_turns`         how long the Python threads of a search hold the interpreter
 ====================  ======================================================
@@ -24,7 +25,7 @@
 
 from skmtl._threads import short_turns, threads_for
 from skmtl.training._buffer import FlatBuffer
-from skmtl.training._callbacks import BestWeights, EpochProgress
+from skmtl.training._callbacks import BestWeights, EpochProgress, whole_fits_only
 from skmtl.training._data import TensorData, join_tables, make_tables
 from skmtl.training._engine import Engine
 from skmtl.training._members import Members
@@ -54,4 +55,5 @@ __all__ = [
     "short_turns",
     "threads_for",
     "train",
+    "whole_fits_only",
 ]

@@ -81,16 +81,16 @@ class FlatBuffer:
         self.data = nn.Parameter(_aligned_zeros(size, dtype, device))
         self.data.grad = _aligned_zeros(size, dtype, device)
         self._flat = self.data.detach()
+        self._gradients: list[tuple[nn.Parameter, Tensor]] = []
         for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
                 self._move_in(parameter, region, offset)
 
-    def spread(self, values: Tensor) -> Tensor:
-        """Return one value per member, (member,), laid out beside the parameters: (n,)."""
-        flat = torch.zeros_like(self.data.detach())
-        for _, region in self._regions:
-            region.view(flat).copy_(values.view(-1, *[1] * (len(region.shape) - 1)))
-        return flat
+    def attach_gradients(self) -> None:
+        """Make every parameter's gradient a view of the buffer again, where `zero_grad` has let go of it."""
+        for parameter, gradient in self._gradients:
+            if parameter.grad is not gradient:
+                parameter.grad = gradient
 
     def rows(self, flat: Tensor) -> Tensor:
         """Return a flat tensor by member, copied: (n,) -> (member, parameter)."""
@@ -126,6 +126,7 @@ class FlatBuffer:
         values, gradient = (region.view(flat)[..., offset:end].view(shape) for flat in (self._flat, self.data.grad))
         parameter.data = values.copy_(parameter.detach())
         parameter.grad = gradient
+        self._gradients.append((parameter, gradient))
 
 
 def _place(

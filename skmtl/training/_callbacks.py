@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 import dis
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import TracebackType
 
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor
+
+_KEEPS_PARTIAL_FITS = ContextVar("keeps_partial_fits", default=True)
+
+
+@contextmanager
+def whole_fits_only() -> Iterator[None]:
+    """Run a block in which Ctrl-C ends a fit by KeyboardInterrupt: a search must not score what is half trained."""
+    token = _KEEPS_PARTIAL_FITS.set(False)
+    try:
+        yield
+    finally:
+        _KEEPS_PARTIAL_FITS.reset(token)
+
+
+def keeps_partial_fits() -> bool:
+    """Return whether Ctrl-C leaves what a fit has learned so far."""
+    return _KEEPS_PARTIAL_FITS.get()
 
 
 class StopTraining(KeyboardInterrupt):
@@ -67,7 +86,7 @@ class BestWeights(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
-        engine, epoch = net.engine_, net.history[-1]["epoch"]
+        engine, epoch = net.engine_, net.record_.n_epochs
         loss = net.valid_loss_.nan_to_num(torch.inf, torch.inf)  # (member,); NaN must never be the best
         if self.state_ is None:
             self.best_, self.best_epoch_ = loss, torch.full_like(loss, epoch)

@@ -34,7 +34,7 @@ def note_diverged_losses(losses: np.ndarray, engine: Engine, record: Record, tas
                 f"Task {task_names[task]!r}: the training loss is no longer finite in epoch {record.n_epochs + 1} "
                 f"(step {step + 1}). {_remedy(engine, k)}"
             )
-    _refuse_if_all_diverged(engine, record)
+    refuse_if_all_diverged(engine, record)
 
 
 def may_have_diverged(engine: Engine, record: Record, largest: float) -> bool:
@@ -53,13 +53,14 @@ def note_diverged_outputs(batches: Iterable[Batch], engine: Engine, record: Reco
         If no other member is left.
     """
     largest = min(largest, torch.finfo(engine.buffer.data.dtype).max)
+    engine.set_training(False)  # neither masks of dropout nor running means may change
     finite = engine.network_state()["weights"].isfinite().all(1)
     for batch in batches:
         finite &= (engine.network(batch.x).abs() <= largest).all(-1).all(-1)  # False for NaN
     for k in (~finite).nonzero().flatten().tolist():
         reason = f"Predictions are no longer finite after the last update. {_remedy(engine, k)}"
         record.diverged.setdefault(int(engine.roster.active[k]), reason)
-    _refuse_if_all_diverged(engine, record)
+    refuse_if_all_diverged(engine, record)
 
 
 def note_undefined(totals: np.ndarray, engine: Engine, record: Record) -> None:
@@ -71,7 +72,8 @@ def note_undefined(totals: np.ndarray, engine: Engine, record: Record) -> None:
             record.undefined.setdefault(int(engine.roster.active[k]), record.n_epochs + 1)
 
 
-def _refuse_if_all_diverged(engine: Engine, record: Record) -> None:
+def refuse_if_all_diverged(engine: Engine, record: Record) -> None:
+    """Raise DivergedError if no member is left that has not diverged."""
     roster, diverged = engine.roster, record.diverged
     if diverged and not roster.has_waiting and all(m in diverged for m in roster.active.tolist()):
         raise DivergedError(diverged)

@@ -7,12 +7,12 @@ step does is bound once to the buffers that hold its batches, see `skmtl.sharing
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from skmtl._network import MultiTaskNetwork, NetworkPass, NetworkPlan
 from skmtl._objective import LossPass, Objective
@@ -57,7 +57,7 @@ class Engine:
     buffer : FlatBuffer
         The network's parameters.
     optimizer : torch.optim.Optimizer
-        A `FlatOptimizer` over the buffer, or a user's over the same parameters; set by `optimize_with`.
+        A `FlatOptimizer` over the buffer, which `optimize_with` creates, or a user's over the same parameters.
     """
 
     optimizer: torch.optim.Optimizer
@@ -81,11 +81,10 @@ class Engine:
     def _lay_out(self, network: MultiTaskNetwork, members: Members) -> None:
         """Put the parameters of these members into one buffer."""
         self.network, self.members = network, members
-        self._modules, self._module_buffers = list(network.modules()), []
-        if any(module._buffers for module in self._modules):
+        self._modules = list(network.modules())
+        self._untrained = [place for module in self._modules for place in _untrained(module)]
+        if self._untrained or any(module._buffers for module in self._modules):
             network.to(**self._place)  # which looks at everything
-            parameters = dict(network.named_parameters())  # the rest of a state dict are persistent buffers
-            self._module_buffers = [b for name, b in network.state_dict().items() if name not in parameters]
         self.buffer = FlatBuffer(network, **self._place, n_members=len(members))
         self._tied = [region for module in network.tied() for region in self.buffer.regions(module)]
         generators = [self._dropout_generators[seed] for seed in members.seeds]
@@ -126,6 +125,7 @@ class Engine:
             return
 
         def closure() -> Tensor:
+            self.buffer.attach_gradients()
             self.forward(batch)
             self.backward(batch, losses)
             return self.totals(losses).sum()
@@ -149,6 +149,7 @@ class Engine:
             self._add_penalty_gradient()
 
     def _bind(self, batch: Batch) -> Passes:
+        self.buffer.attach_gradients()  # to which the passes are bound
         with torch.inference_mode(False):  # its buffers outlive the step that needs them first
             network = self.network.bind(batch.x, len(batch))
             batch.passes = Passes(network, self.objective.bind(network.raw))
@@ -196,16 +197,17 @@ class Engine:
     # ---- weights ------------------------------------------------------------------------------------------------
 
     def network_state(self) -> dict[str, Tensor]:
-        """Return a copy of what makes up each network: its weights, and each buffer of a user's module, (member, k)."""
-        n = len(self.members)
-        buffers = {f"buffer {k}": own.reshape(n, -1).clone() for k, own in enumerate(self._module_buffers)}
-        return {"weights": self.buffer.rows(self.buffer.data.detach()), **buffers}
+        """Return a copy of what a pickle would hold of each network: (member, k) each."""
+        n, weights = len(self.members), self.buffer.rows(self.buffer.data.detach())
+        others = {f"{k}": store[name].detach().reshape(n, -1) for k, (store, name) in enumerate(self._untrained)}
+        return {"weights": weights, **{k: values.clone() for k, values in others.items()}}
 
     def set_network_state(self, state: Mapping[str, Tensor]) -> None:
         """Set the networks to what `network_state` gave."""
         self.buffer.fill(self.buffer.data.detach(), state["weights"])
-        for k, own in enumerate(self._module_buffers):
-            own.copy_(state[f"buffer {k}"].view(own.shape))
+        for k, (store, name) in enumerate(self._untrained):
+            own = store[name].detach()
+            own.copy_(state[f"{k}"].view(own.shape))
 
     def largest_weight(self) -> float:
         """Return the size of the largest parameter; NaN if one is."""
@@ -251,3 +253,13 @@ class Engine:
         self.optimizer = self.buffer.data.grad = None
         for parameter in self.network.parameters():
             parameter.grad = None
+
+
+def _untrained(module: nn.Module) -> Iterator[tuple[dict[str, Tensor], str]]:
+    """Yield where a module keeps what its state holds beside the trained parameters, by name: users may reassign it."""
+    for name, buffer in module._buffers.items():
+        if buffer is not None and name not in module._non_persistent_buffers_set:
+            yield module._buffers, name
+    for name, parameter in module._parameters.items():
+        if parameter is not None and not parameter.requires_grad:
+            yield module._parameters, name

@@ -19,13 +19,14 @@ from torch import Tensor
 
 from skmtl._rows import rows_of
 from skmtl.training._batches import Batch, Batches
-from skmtl.training._callbacks import StopTraining, is_wish_to_stop
+from skmtl.training._callbacks import StopTraining, is_wish_to_stop, keeps_partial_fits
 from skmtl.training._data import TensorData
 from skmtl.training._divergence import (
     may_have_diverged,
     note_diverged_losses,
     note_diverged_outputs,
     note_undefined,
+    refuse_if_all_diverged,
 )
 from skmtl.training._engine import Engine
 from skmtl.training._hooks import Hooks, as_callbacks_see
@@ -183,10 +184,6 @@ class MultiTaskNet(NeuralNet):
             batches.select(index)
         self.engine_.select(index)
 
-    def forget_left(self) -> None:
-        """Let go of the members that left."""
-        self.engine_.roster.forget_left()
-
     @contextmanager
     def changing(self) -> Iterator[None]:
         """Run a block in which members leave: a fit that is interrupted in the middle of it is lost."""
@@ -201,7 +198,7 @@ class MultiTaskNet(NeuralNet):
         return self.initialize().partial_fit(X, y, **fit_params)
 
     def partial_fit(self, X, y=None, classes=None, **fit_params):
-        """Train; see `skorch.NeuralNet.partial_fit`. Ctrl-C sets ``interrupted_``, a callback's stop does not."""
+        """Train. Ctrl-C sets ``interrupted_``, or is raised where nothing can or shall be kept (`whole_fits_only`)."""
         if not self.initialized_:
             self.initialize()
         self.interrupted_ = self._is_changing = self._is_ending = False
@@ -212,11 +209,12 @@ class MultiTaskNet(NeuralNet):
         except StopTraining:
             pass
         except KeyboardInterrupt as stop:
-            if self._is_changing or self.record_.n_epochs == 0:  # there is nothing that could be kept
-                raise
             self.interrupted_ = not (self._is_ending and is_wish_to_stop(stop, self.callbacks_))
+            if self.interrupted_ and (self._is_changing or not self.record_.n_epochs or not keeps_partial_fits()):
+                raise
         self.notify("on_train_end", X=X, y=y)
         self.engine_.reunite()
+        refuse_if_all_diverged(self.engine_, self.record_)
         if may_have_diverged(self.engine_, self.record_, self.largest):
             note_diverged_outputs(self.get_iterator(X), self.engine_, self.record_, self.largest)
         self._iterators = []
@@ -251,7 +249,7 @@ class MultiTaskNet(NeuralNet):
             self.record_.first_row = len(self.history_)  # a callback may have loaded another run's
         self._row = {"batches": [], "epoch": len(self.history_) + 1}  # filled directly: skorch's methods search it
         self.history_.append(self._row)
-        self._set_pace((self._row["epoch"] - 1) % self.max_epochs / self.max_epochs)
+        self._set_pace(self.record_.n_epochs % self.max_epochs / self.max_epochs)
         if self.callbacks_:
             self.notify("on_epoch_begin", **both)
 
@@ -297,6 +295,7 @@ class MultiTaskNet(NeuralNet):
 
         def closure():
             nonlocal raw
+            engine.buffer.attach_gradients()
             raw = engine.forward(batch).clone()
             engine.backward(batch, losses)
             for hook in hooks.grad_computed:

@@ -90,7 +90,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
         if run.change_of_units is not None:
             own = net.module_.heads.stack.bias_0
             net.module_.heads.change_units(*(torch.as_tensor(values).to(own) for values in run.change_of_units))
-    if not net.module_.trunk.uses_global_generator:
+    if not any(part.uses_global_generator for part in (net.module_.trunk, net.weighting)):
         return go_on(net, data, epochs)
     with own_generator(run.device):
         torch.random.set_rng_state(after)

@@ -15,9 +15,13 @@ class WeightingState(ABC):
     ----------
     needs_autograd : bool, default=True
         Whether `weights` may go through autograd.
+    uses_global_generator : bool, default=True
+        Whether it may draw from torch's global generator. Where nothing does, networks can be trained in parallel
+        threads.
     """
 
     needs_autograd = True
+    uses_global_generator = True
 
     @abstractmethod
     def weights(self, losses: Tensor) -> Tensor | None:

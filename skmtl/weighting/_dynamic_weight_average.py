@@ -57,6 +57,7 @@ class DynamicWeightAverage(Weighting):
 
 class _DynamicWeightAverage(WeightingState):
     needs_autograd = False
+    uses_global_generator = False
 
     def __init__(self, temperature: float) -> None:
         self._temperature = temperature

@@ -33,6 +33,7 @@ class EqualWeighting(Weighting):
 
 class _Equal(WeightingState):
     needs_autograd = False
+    uses_global_generator = False
 
     def weights(self, losses: Tensor) -> None:
         return None

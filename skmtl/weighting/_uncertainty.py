@@ -58,6 +58,7 @@ class UncertaintyWeighting(Weighting):
 
 class _Uncertainty(WeightingState):
     needs_autograd = False
+    uses_global_generator = False
 
     def __init__(self, lr: float, log_variance: Tensor) -> None:
         self.lr = lr
