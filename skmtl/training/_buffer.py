@@ -81,6 +81,7 @@ class FlatBuffer:
         self.data = nn.Parameter(_aligned_zeros(size, dtype, device))
         self.data.grad = _aligned_zeros(size, dtype, device)
         self._flat = self.data.detach()
+        self._is_single = all(region.shape[0] == 1 for _, region in self._regions)  # its row is the buffer as it is
         self._gradients: list[tuple[nn.Parameter, Tensor]] = []
         for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
@@ -94,10 +95,14 @@ class FlatBuffer:
 
     def rows(self, flat: Tensor) -> Tensor:
         """Return a flat tensor by member, copied: (n,) -> (member, parameter)."""
+        if self._is_single:
+            return flat.clone().unsqueeze(0)
         return torch.cat([region.view(flat).flatten(1) for _, region in self._regions], dim=1)
 
     def fill(self, flat: Tensor, rows: Tensor) -> Tensor:
         """Lay rows out flat again: the inverse of `rows`."""
+        if self._is_single:
+            return flat.copy_(rows[0])
         sizes = [math.prod(region.shape[1:]) for _, region in self._regions]
         for (_, region), part in zip(self._regions, rows.split(sizes, dim=1), strict=True):
             region.view(flat).copy_(part.view(region.shape))
