@@ -20,7 +20,7 @@ from skmtl._table import TargetTable
 from skmtl._validation import check_features
 from skmtl.metrics import task_scores
 from skmtl.tasks import TaskLayout, average_members
-from skmtl.training import TrainingRun, train
+from skmtl.training import train
 
 
 def _attends(estimator) -> bool:
@@ -109,7 +109,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         units = None if start.is_anew else self._units()
         data, valid = self._read(X, y, sample_weight, X_val, y_val, start)
         change = self._change_of(units) if start.adds_rows and units is not None else None
-        net = train(self._training_run([self], start.earlier, max_epochs, change), data, valid)
+        net = train(training_run(self, [self], start.earlier, max_epochs, change), data, valid)
         adopt(self, net, anew=start.is_anew)
 
     def _check_parameters(self) -> None:
@@ -120,10 +120,6 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
         return read(self, X, y, sample_weight, X_val, y_val, start)
-
-    def _training_run(self, estimators, earlier, max_epochs: int, change_of_units=None) -> TrainingRun:
-        """Return the run of estimators that are fitted side by side; this one has read the data for all of them."""
-        return training_run(self, estimators, earlier, max_epochs, change_of_units)
 
     def _earlier(self):
         """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""

@@ -13,6 +13,7 @@ from itertools import groupby
 from traceback import format_exc
 
 from skmtl.model_selection._fit import Fit, Protocol, with_parameters
+from skmtl.model_selection._folds import take_rows
 from skmtl.model_selection._grouping import TooLargeError, cut_into_stacks, table_key, weight_name
 from skmtl.model_selection._scoring import score
 from skmtl.model_selection._sklearn_private import _check_method_params, _safe_split
@@ -128,8 +129,11 @@ def _read(fits: list[Fit], X, y, protocol: Protocol, rows: Mapping[str, object])
     first = fits[0]
     train, _ = protocol.splits[first.split]
     weight = _check_method_params(X, protocol.fit_params, train).get(weight_name(first.estimator))
-    X_train, y_train = _safe_split(first.estimator, X, y, train)
-    return read_table(fits, rows[first.rows] if first.has_preprocessing else X_train, y_train, weight)
+    if first.has_preprocessing:  # then only y is yet to be split
+        X_train, y_train = rows[first.rows], None if y is None else take_rows(y, train)
+    else:
+        X_train, y_train = _safe_split(first.estimator, X, y, train)
+    return read_table(fits, X_train, y_train, weight)
 
 
 def leave_alone(fits: Sequence[Fit], reason: str, protocol: Protocol, error: Exception | None = None) -> None:

@@ -14,6 +14,7 @@ import torch
 
 from skmtl._base import BaseMultiTask
 from skmtl._outcome import adopt_members
+from skmtl._parameters import training_run
 from skmtl._validation import check_task_weights
 from skmtl.model_selection._fit import Fit
 from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
@@ -105,7 +106,7 @@ class Stack:
         first = self.tables[0].first
         try:
             if self._net is None:
-                run = first._training_run([fit.last for fit in self.fits], None, max_epochs or first.max_epochs)
+                run = training_run(first, [fit.last for fit in self.fits], None, max_epochs or first.max_epochs)
                 self._data, valid = self._join()
                 self._net = train(run, self._data, valid, epochs)
             elif not all(self._why_failed(k) for k in range(len(self.fits))):

@@ -57,8 +57,11 @@ class TensorData(Dataset):
         return replace(self, **{name: v[index] for name, v in own.items() if v is not None and v.ndim == 2})
 
     def __getitem__(self, place: int | slice | Sequence[int]) -> tuple[Tensor, Tensor]:
-        index = torch.arange(len(self.X), device=self.y.device) if self.index is None else self.index
-        rows = index[place]
+        if self.index is None and isinstance(place, int):
+            rows = torch.tensor(range(len(self))[place], device=self.y.device)  # those who iterate take one at a time
+        else:
+            index = torch.arange(len(self.X), device=self.y.device) if self.index is None else self.index
+            rows = index[place]
         coefficient = self.coefficient if self.has_all_labels else self.coefficient[rows]
         x = self.X.buffer(rows.numel())
         self.X.take(rows.view(-1), x)

@@ -198,9 +198,10 @@ class Engine:
 
     def network_state(self) -> dict[str, Tensor]:
         """Return a copy of what a pickle would hold of each network: (member, k) each."""
-        n, weights = len(self.members), self.buffer.rows(self.buffer.data.detach())
-        others = {f"{k}": store[name].detach().reshape(n, -1) for k, (store, name) in enumerate(self._untrained)}
-        return {"weights": weights, **{k: values.clone() for k, values in others.items()}}
+        state = {"weights": self.buffer.rows(self.buffer.data.detach())}
+        for k, (store, name) in enumerate(self._untrained):
+            state[f"{k}"] = store[name].detach().clone().reshape(len(self.members), -1)
+        return state
 
     def set_network_state(self, state: Mapping[str, Tensor]) -> None:
         """Set the networks to what `network_state` gave."""

@@ -366,7 +366,7 @@ class MultiTaskNet(NeuralNet):
             losses = np.where(data.labelled.cpu().numpy(), losses, np.nan)
         roster = self.engine_.roster
         if not roster.is_whole:
-            losses, totals = roster.spread_array(losses), roster.spread_array(totals)
+            losses, totals = (roster.spread(torch.from_numpy(v), math.nan).numpy() for v in (losses, totals))
         getattr(self.record_, part).append(Losses(losses, totals))
 
     def _record_mean(self, name: str, loss: float, n_batches: int) -> None:

@@ -70,8 +70,8 @@ class Record:
 
     def running(self, active: Tensor) -> list[int]:
         """Return the places of members that have neither stopped nor diverged; all of them once there is none left."""
-        members = active.tolist()
-        return [k for k, m in enumerate(members) if m not in self.ended] or list(range(len(members)))
+        ended, members = self.ended, active.tolist()
+        return [k for k, m in enumerate(members) if m not in ended] or list(range(len(members)))
 
     def history(self, rows: Sequence[dict], members: Sequence[int], places: np.ndarray, offset: int) -> list[dict]:
         """Return one dict per finished epoch: its row of skorch's history and the losses of some members.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,12 +60,4 @@ class Roster:
             return values
         everyone = values.new_full((len(self.everyone), *values.shape[1:]), fill)
         everyone[self.active] = values
-        return everyone
-
-    def spread_array(self, values: np.ndarray) -> np.ndarray:
-        """Do the same with an array; NaN for those that left."""
-        if self.is_whole:
-            return values
-        everyone = np.full((len(self.everyone), *values.shape[1:]), np.nan, dtype=values.dtype)
-        everyone[self.active.numpy()] = values
         return everyone

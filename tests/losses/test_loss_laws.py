@@ -7,6 +7,7 @@ import torch
 
 from skmtl.losses import Loss
 from tests._cases import LOSSES
+from tests.losses._step import step
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
 
@@ -16,15 +17,6 @@ def draw(loss, *batch, seed=0):
     generator = torch.Generator().manual_seed(seed)
     raw = 2 * torch.randn(*batch, loss.width, loss.n_parts, dtype=torch.float64, generator=generator)
     return raw, torch.randint(2, (*batch, loss.n_parts), generator=generator).double()
-
-
-def step(method, raw, target, coefficient=None):
-    """Return the weighted losses (member, part) and their gradient by raw outputs (member, batch, width, part)."""
-    coefficient = raw.new_tensor(1.0) if coefficient is None else coefficient
-    losses = raw.new_empty(len(raw), raw.shape[-1])
-    gradient = raw.flatten(-2).clone()
-    method(gradient, target, coefficient, losses, (torch.empty_like(gradient), torch.empty_like(gradient)))
-    return losses, gradient.unflatten(-1, raw.shape[-2:])
 
 
 @every_loss

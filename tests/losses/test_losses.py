@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from sklearn.metrics import log_loss
 
 from skmtl.losses import Logistic, Softmax, SquaredError
+from tests.losses._step import step
 
 N_CLASSES = (3, 5, 4)
 LOSSES = {
@@ -26,15 +27,6 @@ def draw(loss, *batch, seed=0):
         return raw, torch.randn(*batch, 3, dtype=torch.float64, generator=generator)
     n_classes = torch.tensor(getattr(loss, "n_classes", (2, 2, 2)))
     return raw, (torch.rand(*batch, 3, dtype=torch.float64, generator=generator) * n_classes).floor()
-
-
-def step(method, raw, target, coefficient=None):
-    """Return the weighted losses (member, task) and their gradient by raw outputs (member, batch, width, task)."""
-    coefficient = raw.new_tensor(1.0) if coefficient is None else coefficient
-    losses = raw.new_empty(len(raw), raw.shape[-1])
-    gradient = raw.flatten(-2).clone()
-    method(gradient, target, coefficient, losses, (torch.empty_like(gradient), torch.empty_like(gradient)))
-    return losses, gradient.unflatten(-1, raw.shape[-2:])
 
 
 def test_the_average_of_members_by_hand():
