@@ -14,6 +14,10 @@ from tests._public import PUBLIC
 # sub-package: title, introduction
 SECTIONS = {
     "skmtl": ("Estimators", "One network for several targets, behind `fit` and `predict`."),
+    "skmtl.preprocessing": (
+        "Tables",
+        "Tables as people have them, encoded for a network: missing values, categories, dates, heavy tails.",
+    ),
     "skmtl.model_selection": (
         "Model selection",
         "Searches, folds and comparisons for several tasks and missing labels. See :doc:`/user_guide/scoring`.",

@@ -3,6 +3,7 @@
 ===================  =========================================================================
 `classifier`         `MultiTaskClassifier`
 `regressor`          `MultiTaskRegressor`
+`preprocessing`      tables as people have them, encoded for a network: `table_pipeline`
 `tasks`              what is predicted: labels to numbers and back, raw columns of each task
 `losses`             pointwise losses and their gradients
 `sharing`            how parameters are shared: strategies by name and their contract
@@ -15,7 +16,8 @@
 """
 
 from skmtl.classifier import MultiTaskClassifier
+from skmtl.preprocessing import table_pipeline
 from skmtl.regressor import MultiTaskRegressor
 
-__all__ = ["MultiTaskClassifier", "MultiTaskRegressor"]
+__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "table_pipeline"]
 __version__ = "0.1.0.dev0"

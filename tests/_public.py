@@ -4,7 +4,15 @@ import inspect
 from collections.abc import Iterator
 from importlib import import_module
 
-PACKAGES = ["skmtl", "skmtl.datasets", "skmtl.metrics", "skmtl.model_selection", "skmtl.sharing", "skmtl.weighting"]
+PACKAGES = [
+    "skmtl",
+    "skmtl.datasets",
+    "skmtl.metrics",
+    "skmtl.model_selection",
+    "skmtl.preprocessing",
+    "skmtl.sharing",
+    "skmtl.weighting",
+]
 
 DETAILS = ["skmtl.losses", "skmtl.tasks", "skmtl.training"]
 """Packages that users do not import from."""

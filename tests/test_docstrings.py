@@ -89,7 +89,7 @@ def test_method_docstrings_are_complete(name):
     assert {method: found for method, found in problems.items() if found} == {}
 
 
-@pytest.mark.parametrize("name", PUBLIC["skmtl"])
+@pytest.mark.parametrize("name", [name for name in PUBLIC["skmtl"] if name.startswith("MultiTask")])
 def test_documented_attributes_are_those_of_a_fitted_estimator(name):
     cls = resolve(f"skmtl.{name}")
     X = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0], "b": [1.0, 0.0, 1.0, 0.0]})
