@@ -50,7 +50,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     # ---- fit ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None):
+    def fit(self, X, y, sample_weight=None, X_val=None, y_val=None, groups=None):
         """Fit the network.
 
         Parameters
@@ -63,6 +63,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             Weight of each row, or of each label; >= 0.
         X_val, y_val : array-like, default=None
             A validation set of your own, for `early_stopping` and for the validation loss in ``history_``.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, such as a patient or a user: `early_stopping` holds out whole groups.
 
         Returns
         -------
@@ -79,16 +81,16 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
         start = Start(fitted._earlier() if fitted.warm_start else None)
-        fitted._fit(X, y, sample_weight, X_val, y_val, start, int(fitted.max_epochs))
+        fitted._fit(X, y, sample_weight, X_val, y_val, groups, start, int(fitted.max_epochs))
         return self._commit(fitted, before)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
         fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
-        if fitted.early_stopping:
+        if fitted.early_stopping not in (False, "auto"):
             raise ValueError("partial_fit makes one pass over the rows it is given: set early_stopping=False.")
         start = Start(fitted._earlier(), adds_rows=True, classes=classes)
-        fitted._fit(X, y, sample_weight, None, None, start, 1)
+        fitted._fit(X, y, sample_weight, None, None, None, start, 1)
         return self._commit(fitted, before)
 
     def _aside(self):
@@ -105,9 +107,9 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}
         return object.__setattr__(self, "__dict__", {**vars(fitted), **meanwhile}) or self
 
-    def _fit(self, X, y, sample_weight, X_val, y_val, start: Start, max_epochs: int) -> None:
+    def _fit(self, X, y, sample_weight, X_val, y_val, groups, start: Start, max_epochs: int) -> None:
         units = None if start.is_anew else self._units()
-        data, valid = self._read(X, y, sample_weight, X_val, y_val, start)
+        data, valid = self._read(X, y, sample_weight, X_val, y_val, groups, start).divided(self._seeds)
         change = self._change_of(units) if start.adds_rows and units is not None else None
         net = train(training_run(self, [self], start.earlier, max_epochs, change), data, valid)
         adopt(self, net, anew=start.is_anew)
@@ -115,11 +117,11 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _check_parameters(self) -> None:
         check_parameters(self)
 
-    def _read(self, X, y, sample_weight=None, X_val=None, y_val=None, start: Start = ANEW) -> Reading:
-        """Check all data the user gave, learn names, targets and architecture; return training and held-out rows."""
+    def _read(self, X, y, sample_weight=None, X_val=None, y_val=None, groups=None, start: Start = ANEW) -> Reading:
+        """Check all data the user gave, learn names, targets and architecture."""
         if y is None:
             validate_data(self, X, y)  # raises scikit-learn's own message
-        return read(self, X, y, sample_weight, X_val, y_val, start)
+        return read(self, X, y, sample_weight, X_val, y_val, groups, start)
 
     def _earlier(self):
         """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""

@@ -14,7 +14,7 @@ from skmtl.training import MultiTaskNet, Record
 
 def adopt(estimator, net: MultiTaskNet, anew: bool) -> None:
     """Adopt a net that was trained for this estimator, from its first epoch (`anew`) or after an earlier fit."""
-    earlier, ids = ([], range(int(estimator.n_members))) if anew else (estimator.history_, estimator._member_ids)
+    earlier, ids = ([], range(estimator.n_members_)) if anew else (estimator.history_, estimator._member_ids)
     estimator.net_ = net
     net.train_split = None  # it holds the validation rows, and with them the table
     finite = _adopt_history(estimator, net, range(len(ids)), ids, earlier)
@@ -30,9 +30,9 @@ def adopt(estimator, net: MultiTaskNet, anew: bool) -> None:
 
 def adopt_members(estimator, net: MultiTaskNet, members: range, first) -> None:
     """Adopt this estimator's members of a stack, trained on what the estimator `first` has read for all."""
-    parameters = estimator.get_params(deep=False)
+    own = {*estimator.get_params(deep=False), "_seeds"}
     # Names, classes and scales are those that `first` has learned from the same rows.
-    vars(estimator).update({name: value for name, value in vars(first).items() if name not in parameters})
+    vars(estimator).update({name: value for name, value in vars(first).items() if name not in own})
     estimator._plan = replace(first._plan, dropout=float(estimator.dropout))
     finite = _adopt_history(estimator, net, members, range(len(members)), [])
     estimator.network_ = _copy_of(net, finite, estimator._plan).eval()

@@ -25,6 +25,15 @@ from skmtl.tasks import TaskLayout
 from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TrainingRun
 from skmtl.weighting import WEIGHTINGS, Weighting
 
+N_MEMBERS = 10
+"""Members of an ensemble by default."""
+
+EARLY_STOPPING_ROWS = 100
+"""Rows from which training is stopped early by default."""
+
+WEIGHT_DECAY, DECAY_OF_FEW_ROWS = 0.5, 5.0
+"""By default, of "adamw" and with the default step size: in general, and in fits of fewer rows than that."""
+
 CONSTRAINTS = {
     "sharing": [StrOptions(set(STRATEGIES)), Sharing],
     "sharing_lambda": [Interval(Real, 0, None, closed="left")],
@@ -32,7 +41,7 @@ CONSTRAINTS = {
     "head_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
     "activation": [StrOptions(set(ACTIVATIONS))],
     "dropout": [Interval(Real, 0, 1, closed="left")],
-    "n_members": [Interval(Integral, 1, None, closed="left")],
+    "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
     "task_weights": ["array-like", dict, None],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
@@ -41,7 +50,7 @@ CONSTRAINTS = {
     "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     "batch_size": [Interval(Integral, 1, None, closed="left")],
     "max_epochs": [Interval(Integral, 1, None, closed="left")],
-    "early_stopping": ["boolean"],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "tol": [Interval(Real, 0, None, closed="left")],
@@ -126,8 +135,35 @@ def network_plan(estimator, layout: TaskLayout) -> NetworkPlan:
         head_layer_sizes=check_layer_sizes(estimator.head_layer_sizes, "head_layer_sizes"),
         activation=estimator.activation,
         dropout=float(estimator.dropout),
-        n_members=int(estimator.n_members),
+        n_members=estimator.n_members_,
     )
+
+
+def settle(estimator, start, n_rows: int, has_validation: bool) -> None:
+    """Decide what "auto" is in this fit.
+
+    Where training goes on, now or later, a fit is neither stopped early nor an ensemble. A strategy of the user's is
+    trained once: it may know of no members, and goes through autograd.
+    """
+    goes_on = start.adds_rows or estimator.warm_start
+    stops, n_members = estimator.early_stopping, estimator.n_members
+    has_few_rows = stops == "auto" and not goes_on and not has_validation and n_rows < EARLY_STOPPING_ROWS
+    if stops == "auto":
+        stops = not goes_on and not has_few_rows
+    if n_members == "auto":
+        is_ours = type(strategy_of(estimator)) in STRATEGIES.values()
+        n_members = N_MEMBERS if is_ours and not goes_on else 1
+        if not start.is_anew:
+            n_members = estimator.n_members_
+    estimator.early_stopping_, estimator.n_members_ = bool(stops), int(n_members)
+    estimator._usual_decay = DECAY_OF_FEW_ROWS if has_few_rows else WEIGHT_DECAY
+
+
+def draw_seeds(estimator, ids: Sequence[int]) -> None:
+    """Draw the seeds of these members: the first is that of a single network, the others are drawn after it."""
+    random_state = check_random_state(estimator.random_state)
+    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(estimator.n_members_)]
+    estimator._seeds = [seeds[k] for k in ids]
 
 
 def training_run(first, estimators: Sequence, earlier, max_epochs: int, change_of_units=None) -> TrainingRun:
@@ -143,7 +179,7 @@ def training_run(first, estimators: Sequence, earlier, max_epochs: int, change_o
         max_epochs=max_epochs,
         lr_schedule=first.lr_schedule,
         # More patience than epochs is no different, and might not fit in a tensor.
-        patience=min(int(first.n_iter_no_change), max_epochs) if first.early_stopping else None,
+        patience=min(int(first.n_iter_no_change), max_epochs) if first.early_stopping_ else None,
         tol=float(first.tol),
         callbacks=first.callbacks or (),
         verbose=first.verbose,
@@ -156,9 +192,8 @@ def training_run(first, estimators: Sequence, earlier, max_epochs: int, change_o
 def _members(first, estimators: Sequence, earlier) -> Members:
     """Return what differs between the members of these estimators."""
     place = {"dtype": first._torch_dtype, "device": device_of(first)}
-    ids = range(int(first.n_members)) if earlier is None else first._member_ids
-    seeds = [seed for estimator in estimators for seed in _seeds(estimator, ids)]
-    estimators = [estimator for estimator in estimators for _ in ids]
+    seeds = [seed for estimator in estimators for seed in estimator._seeds]
+    estimators = [estimator for estimator in estimators for _ in estimator._seeds]
     largest_lambda = 1e30 if first._torch_dtype == torch.float32 else 1e250  # towers are one long before
 
     def each(name: str, values: Sequence[float]) -> torch.Tensor:
@@ -169,7 +204,7 @@ def _members(first, estimators: Sequence, earlier) -> Members:
         task_weights=_task_weights(first, estimators, place),
         sharing_lambda=each("sharing_lambda", [min(e.sharing_lambda, largest_lambda) for e in estimators]),
         lr=each("lr", [e.lr for e in estimators]),
-        weight_decay=each("weight_decay", [_weight_decay(e) for e in estimators]),
+        weight_decay=each("weight_decay", [_weight_decay(e, first._usual_decay) for e in estimators]),
         dropout=each("dropout", [e.dropout for e in estimators]),
     )
 
@@ -184,18 +219,10 @@ def _task_weights(first, estimators: Sequence, place: dict) -> torch.Tensor | No
     return _in_precision("task_weights", rows.ravel().tolist(), **place).view(rows.shape)
 
 
-def _seeds(estimator, ids: Sequence[int]) -> list[int]:
-    """Return the seeds of these members: the first is that of a single network, the others are drawn after it."""
-    random_state = check_random_state(estimator.random_state)
-    seeds = [int(random_state.randint(2**31 - 1)) for _ in range(int(estimator.n_members))]
-    return [seeds[k] for k in ids]
-
-
-def _weight_decay(estimator) -> float:
-    """Return the weight decay; "auto" was chosen with the default step size, see tests/benchmarks/defaults.py."""
-    if estimator.weight_decay == "auto":
-        return 0.5 if estimator.optimizer == "adamw" else 0.0
-    return estimator.weight_decay
+def _weight_decay(estimator, usual: float) -> float:
+    if estimator.weight_decay != "auto":
+        return estimator.weight_decay
+    return usual if estimator.optimizer == "adamw" else 0.0
 
 
 def _in_precision(name: str, values: Sequence[float], dtype: torch.dtype, device: torch.device) -> torch.Tensor:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 
+from skmtl._groups import group_codes
+from skmtl._hold_out import hold_out
 from skmtl._label_codes import label_codes
 from skmtl._network import NetworkPlan
-from skmtl._parameters import device_of, input_dtypes, network_plan
-from skmtl._rows import rows_of
-from skmtl._stratify import assign_parts
+from skmtl._parameters import device_of, draw_seeds, input_dtypes, network_plan, settle
+from skmtl._rows import Rows, rows_of
 from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_label_weights, check_targets
 from skmtl.training import TensorData, make_tables
@@ -45,11 +46,69 @@ class Start:
 
 ANEW = Start()
 
-Reading = tuple[TensorData, TensorData | None]
-"""Rows to learn from, and rows to validate on, if any."""
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What a fit has read, in the network's task order and precision.
+
+    Attributes
+    ----------
+    estimator : BaseMultiTask
+        The one that has learned names, targets and architecture from it.
+    X : Rows of shape (n_samples, n_features)
+        Features.
+    y : Tensor of shape (n_samples, task)
+        Encoded targets; 0 where missing.
+    weight : array of shape (n_samples, task) or None
+        Weight of each label, 0 where missing; None where all are observed and weigh 1.
+    rows : int array or None
+        Those that have a label of some weight; None for all.
+    codes : int array of shape (n_rows, task), or None
+        Their labels as stratification reads them; None where no rows are held out.
+    groups : int array of shape (n_rows,), or None
+        Groups of these rows that are held out together.
+    valid : TensorData or None
+        A validation set of the user's own.
+    """
+
+    estimator: object
+    X: Rows
+    y: torch.Tensor
+    weight: np.ndarray | None
+    rows: np.ndarray | None
+    codes: np.ndarray | None
+    groups: np.ndarray | None
+    valid: TensorData | None
+
+    def divided(self, seeds: Sequence[int]) -> tuple[TensorData, TensorData | None]:
+        """Return the rows to learn from and those to validate on, if any, for members of these seeds.
+
+        Each member holds out rows that it draws from its own seed.
+        """
+        divisions = [[self.rows]]
+        if self.codes is not None:
+            held_out = [self._hold_out(seed) for seed in seeds]
+            if all(len(part) for division in held_out for part in division):
+                divisions = held_out
+            elif self.estimator.early_stopping == "auto":
+                self.estimator.early_stopping_ = False
+            else:
+                raise ValueError(
+                    f"validation_fraction={self.estimator.validation_fraction} of {len(self.codes)} rows leaves an "
+                    f"empty training or validation set. Give more rows or another fraction."
+                )
+        data, *valid = make_tables(self.X, self.y, self.weight, divisions, int(self.estimator.batch_size))
+        return data, valid[0] if valid else self.valid
+
+    def _hold_out(self, seed: int) -> list[np.ndarray]:
+        """Return the rows to learn from and those held out."""
+        held_out = hold_out(self.codes, self.estimator.validation_fraction, seed, self.groups)
+        if self.rows is None:
+            return [np.flatnonzero(~held_out), np.flatnonzero(held_out)]
+        return [self.rows[~held_out], self.rows[held_out]]
 
 
-def read(estimator, X, y, sample_weight, X_val, y_val, start: Start) -> Reading:
+def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> Reading:
     """Check all data that a fit was given; let the estimator learn names, targets and architecture from them."""
     known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator.task_names_, True)
     dtypes = input_dtypes(estimator) if start.is_anew else _earlier_dtype(estimator)
@@ -57,11 +116,24 @@ def read(estimator, X, y, sample_weight, X_val, y_val, start: Start) -> Reading:
     table = check_targets(y, X, "y", known, may_lack)
     estimator.task_names_ = names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
     weight = check_label_weights(sample_weight, table, names, may_lack)
+    groups = None if groups is None else group_codes(groups, len(table))
+    if (X_val is None) != (y_val is None):
+        raise ValueError("X_val and y_val must be given together. Found only one of them.")
     if start.is_anew:
         estimator._numpy_dtype, estimator.n_tasks_, estimator._target_ndim = X.dtype, table.n_columns, table.ndim
     weight = estimator._learn_targets(table, weight, start)
+    used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
+    rows = None if used is None or used.all() else np.flatnonzero(used)
+    settle(estimator, start, len(table) if rows is None else len(rows), X_val is not None)
     estimator._plan = _plan(estimator, start)
-    return _divide(estimator, X, table, weight, X_val, y_val)
+    draw_seeds(estimator, range(estimator.n_members_) if start.is_anew else estimator._member_ids)
+    codes = None
+    if estimator.early_stopping_ and X_val is None:
+        codes = _codes(estimator, table, weight, rows)
+        if groups is not None and rows is not None:
+            groups = np.unique(groups[rows], return_inverse=True)[1]
+    valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
+    return Reading(estimator, *_encoded(estimator, X, table, weight), rows, codes, groups, valid)
 
 
 def _earlier_dtype(estimator) -> np.dtype:
@@ -89,38 +161,12 @@ def _plan(estimator, start: Start) -> NetworkPlan:
     return plan
 
 
-def _divide(estimator, X, table: TargetTable, weight: np.ndarray | None, X_val, y_val) -> Reading:
-    """Return the rows to learn from and those to validate on, if any; rows of weight 0 are in neither."""
-    if (X_val is None) != (y_val is None):
-        raise ValueError("X_val and y_val must be given together. Found only one of them.")
-    used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
-    rows = None if used is None or used.all() else np.flatnonzero(used)
-    hold_out = estimator.early_stopping and X_val is None
-    parts = _hold_out(estimator, table, weight, rows) if hold_out else [rows]
-    data, *held_out = _tables(estimator, X, table, weight, parts, int(estimator.batch_size))
-    if X_val is None:
-        return data, held_out[0] if hold_out else None
-    return data, _validation_table(estimator, X_val, y_val)
-
-
-def _hold_out(
-    estimator, table: TargetTable, weight: np.ndarray | None, rows: np.ndarray | None
-) -> list[np.ndarray | None]:
-    """Return the rows to learn from and those held out; a label of weight 0 has no say in it."""
-    observed = table.observed if weight is None else weight > 0
-    if rows is None:
-        rows, columns = np.arange(len(table)), table.columns
-    else:
+def _codes(estimator, table: TargetTable, weight: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:
+    """Return the labels of rows as stratification reads them; a label of weight 0 has no say in it."""
+    observed, columns = table.observed if weight is None else weight > 0, table.columns
+    if rows is not None:
         columns, observed = table.take(rows).columns, observed[rows]
-    codes = label_codes(columns, observed, continuous=[estimator._is_continuous] * estimator.n_tasks_)
-    shares = (1.0 - estimator.validation_fraction, estimator.validation_fraction)
-    part = assign_parts(codes, shares, check_random_state(estimator.random_state))
-    if not (part == 1).any() or not (part == 0).any():
-        raise ValueError(
-            f"validation_fraction={estimator.validation_fraction} of {len(rows)} rows leaves an empty training or "
-            f"validation set. Give more rows or another fraction."
-        )
-    return [rows[part == k] for k in (0, 1)]
+    return label_codes(columns, observed, continuous=[estimator._is_continuous] * estimator.n_tasks_)
 
 
 def _validation_table(estimator, X_val, y_val) -> TensorData:
@@ -133,20 +179,18 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
         warnings.warn(
             f"y_val has no label of {len(absent)} of {len(names)} tasks, which the validation loss leaves out: "
             f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
-            stacklevel=7,
+            stacklevel=6,
         )
     weight = check_label_weights(None, table, names)
-    return _tables(estimator, X_val, table, weight, [None], X_val.shape[0])[0]
+    return make_tables(*_encoded(estimator, X_val, table, weight), [[None]], X_val.shape[0])[0]
 
 
-def _tables(
-    estimator, X, table: TargetTable, weight: np.ndarray | None, parts: list[np.ndarray | None], batch_size: int
-) -> list[TensorData]:
-    """Return rows with encoded targets, in the network's task order and precision: one table for each part."""
+def _encoded(estimator, X, table: TargetTable, weight: np.ndarray | None):
+    """Return features, encoded targets and weights in the network's task order and precision."""
     order, place = estimator._plan.layout.order, {"dtype": estimator._torch_dtype, "device": device_of(estimator)}
     y = estimator._encode(table)
     if weight is not None:
         y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
     if not (order == np.arange(len(order))).all():
         y, weight = y[:, order], None if weight is None else weight[:, order]
-    return make_tables(rows_of(X, **place), torch.as_tensor(y, **place), weight, parts, batch_size)
+    return rows_of(X, **place), torch.as_tensor(y, **place), weight

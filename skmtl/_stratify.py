@@ -65,7 +65,7 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     .. [1] K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the Stratification of Multi-Label Data", ECML PKDD 2011.
     """
     proportions = np.asarray(proportions, dtype=float)
-    labels = _Labels(codes)
+    labels = Labels(codes)
     part = _spread(labels, _part_sizes(len(codes), proportions), rng)
     placement = _Placement(labels, part, proportions, rng)
     placement.place_all()
@@ -74,7 +74,7 @@ def assign_parts(codes: np.ndarray, proportions: ArrayLike, rng: Any = None) -> 
     return part
 
 
-def _spread(labels: _Labels, sizes: np.ndarray, rng: Any) -> np.ndarray:
+def _spread(labels: Labels, sizes: np.ndarray, rng: Any) -> np.ndarray:
     """Return the part of each row that is spread by counting; -1 for the rows to be placed one by one."""
     n = len(labels.codes)
     part = np.full(n, -1, dtype=np.int64)
@@ -89,7 +89,7 @@ def _spread(labels: _Labels, sizes: np.ndarray, rng: Any) -> np.ndarray:
     return part
 
 
-def _take_back(labels: _Labels, part: np.ndarray, rows: np.ndarray, n_parts: int) -> None:
+def _take_back(labels: Labels, part: np.ndarray, rows: np.ndarray, n_parts: int) -> None:
     """Take back rows of each label that a part lacks, and as many rows of that part to free their places.
 
     Rows that are taken back get part -1. `rows` are those that were spread, the rarest classes first.
@@ -113,7 +113,7 @@ def _interleave(counts: np.ndarray, rng: Any) -> np.ndarray:
     return part[np.argsort((nth + shift) / counts[part], kind="stable")]
 
 
-class _Labels:
+class Labels:
     """The labels of all rows, numbered across tasks, and how many rows have each.
 
     A label is a (task, class) pair. A task with missing labels adds one more, which all its observed rows have, so that
@@ -204,7 +204,7 @@ class _Placement:
         Rows of each label in each part, and how many there should be; both count the rows spread before.
     """
 
-    def __init__(self, labels: _Labels, part: np.ndarray, proportions: np.ndarray, rng: Any):
+    def __init__(self, labels: Labels, part: np.ndarray, proportions: np.ndarray, rng: Any):
         n, k = len(part), len(proportions)
         self.rng = rng
         self.rows = np.flatnonzero(part < 0)

@@ -40,8 +40,9 @@ def make_table(kind, n_samples=48, missing=0.25, dtype=np.float64, seed=0, n_cla
 
 
 def make_estimator(kind="regression", sharing="hard", **params):
-    """Return a small estimator that trains for a few mini-batch epochs."""
+    """Return a small estimator of one network that trains for a few mini-batch epochs."""
     small = {"hidden_layer_sizes": (8,), "lr": 0.01, "batch_size": 16, "max_epochs": 4, "random_state": 0}
+    small |= {"n_members": 1, "early_stopping": False}
     estimator = MultiTaskRegressor if kind == "regression" else MultiTaskClassifier
     return estimator(sharing, **{**small, **params})
 

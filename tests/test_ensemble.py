@@ -94,12 +94,51 @@ def test_each_member_stops_on_its_own(sharing, kind):
     ]
 
 
-def test_all_members_validate_on_the_rows_of_a_single_network():
-    X, y = make_table("regression", n_samples=80)
-    params = {"early_stopping": True, "n_iter_no_change": 50, "max_epochs": 5}
-    ensemble, single = (make_estimator(n_members=k, **params).fit(X, y) for k in (2, 1))
-    first = {name: weight[:1] for name, weight in ensemble.network_.state_dict().items()}
-    assert_within_promise(first, single.network_.state_dict())
+@every_strategy
+@every_kind
+@pytest.mark.parametrize("missing", [0.0, 0.25])
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_each_member_holds_out_rows_of_its_own(sharing, kind, missing, batch_size):
+    X, y = make_table(kind, n_samples=80, missing=missing)
+    params = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 20, "lr": 0.05, "tol": 0.0}
+    ensemble = make_estimator(kind, sharing, n_members=3, batch_size=batch_size, **params)
+    alone = fit_members_alone(ensemble, X, y)
+    ensemble.fit(X, y)
+    assert_holds_the_members(ensemble, alone, X)
+    for k, row in enumerate(ensemble.history_):
+        running = [model.history_[k] for model in alone if k < model.n_iter_]
+        for name in ("train_task_losses", "valid_task_losses"):
+            np.testing.assert_allclose(row[name], np.mean([r[name] for r in running], axis=0), rtol=1e-9)
+
+
+class Rows(Callback):
+    """Note the rows that each member learns from and validates on, {1, ..., n} as the only feature."""
+
+    def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        self.train, self.valid = (
+            [set(rows) for rows in t[:][0][..., 0].tolist()] for t in (dataset_train, dataset_valid)
+        )
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+def test_the_rows_that_members_hold_out(missing):
+    """Equally many for each, drawn apart, so that all but few rows are learned from; the only label of a class too."""
+    rng, rows = np.random.default_rng(0), Rows()
+    X, y = np.arange(1.0, 201.0)[:, None], rng.integers(0, 2, size=(200, 3)).astype(float)
+    y[rng.random(y.shape) < missing] = np.nan
+    y[7, 0], y[8:, 2], y[:8, 2] = 2.0, np.nan, np.arange(8) % 2
+    params = {"early_stopping": True, "n_members": 5, "max_epochs": 1, "batch_size": 500}
+    make_estimator("binary", callbacks=[rows], **params).fit(X, y)
+    labelled = set(X[~np.isnan(y).all(axis=1), 0])
+    held_out = round(0.1 * len(labelled))
+    for train, valid in zip(rows.train, rows.valid, strict=True):
+        assert train | valid == labelled
+        assert not train & valid
+        assert len(valid) == held_out
+        assert 8.0 in train
+        assert {0.0, 1.0} <= {y[int(row) - 1, 2] for row in train}
+    assert len({frozenset(valid) for valid in rows.valid}) == 5
+    assert set.union(*rows.train) == labelled
 
 
 def test_equal_seed_equal_bits():

@@ -226,7 +226,7 @@ def test_a_stack_is_its_members_with_every_loss(sharing, loss):
     plan = NetworkPlan(STRATEGY_CLASSES[sharing](), layout, N_FEATURES, (8,), (), "relu", 0.0)
     X, y = rng.normal(size=(48, N_FEATURES)), rng.integers(0, 2, (48, layout.n_parts)).astype(float)
     weight = (rng.random(y.shape) < 0.7) * 1.0
-    (data,) = make_tables(rows_of(X), torch.from_numpy(y), weight, [None], 16, layout.owners)
+    (data,) = make_tables(rows_of(X), torch.from_numpy(y), weight, [[None]], 16, layout.owners)
     laws.assert_stack_is_its_members(plan, data, [0.0, 0.01, 1.0], WEIGHTING_CLASSES["equal"]())
 
 

@@ -13,7 +13,8 @@ from skmtl._rows import rows_of
 from skmtl.losses import Logistic, Softmax, SquaredError
 from skmtl.sharing import STRATEGIES
 from skmtl.tasks import make_layout
-from skmtl.training import Members, TensorData, TrainingRun, make_tables, train
+from skmtl.training import Members, TrainingRun, make_tables, train
+from skmtl.training._batches import Batches
 from skmtl.weighting import EqualWeighting, Weighting, WeightingState
 from tests import _asserts as laws
 
@@ -171,18 +172,18 @@ def test_a_label_counts_for_the_share_of_its_row_in_its_task():
     """Task 0 owns two parts: three of four rows have a label of it, whichever it is."""
     weight = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 0.0, 2.0]])
     X, y = torch.zeros(4, 2, dtype=torch.float64), torch.zeros(4, 3, dtype=torch.float64)
-    (table,) = make_tables(rows_of(X), y, weight, [None], 4, owners=np.array([0, 0, 1]))
+    (table,) = make_tables(rows_of(X), y, weight, [[None]], 4, owners=np.array([0, 0, 1]))
     expected = [[1 / 4, 1 / 4, 1 / 4], [1 / 4, 0, 0], [0, 2 / 4, 1 / 4], [0, 0, 2 / 4]]
     np.testing.assert_allclose(table.coefficient.numpy(), expected)
-    (some,) = make_tables(rows_of(X), y, weight, [np.array([1, 2])], 1, owners=np.array([0, 0, 1]))
+    (some,) = make_tables(rows_of(X), y, weight, [[np.array([1, 2])]], 1, owners=np.array([0, 0, 1]))
     assert some.index.tolist() == [1, 2, 2]  # three steps; the heavier row is drawn twice, for half its share each time
-    np.testing.assert_allclose(some.coefficient[1:3].numpy(), [[3 / 3, 0, 0], [0, 3 * 2 / 3 / 2, 3 / 2]])
+    np.testing.assert_allclose(some.coefficient.numpy(), [[3 / 3, 0, 0], *[[0, 3 * 2 / 3 / 2, 3 / 2]] * 2])
 
 
 def test_a_task_without_a_label_in_the_table_is_named_once():
     weight = np.array([[1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
     X, y = torch.zeros(2, 2), torch.zeros(2, 4)
-    (table,) = make_tables(rows_of(X), y, weight, [None], 2, owners=np.array([0, 0, 1, 1]))
+    (table,) = make_tables(rows_of(X), y, weight, [[None]], 2, owners=np.array([0, 0, 1, 1]))
     assert table.labelled.tolist() == [True, False]
 
 
@@ -190,8 +191,8 @@ def test_labels_of_interleaved_owners_count_as_those_in_order():
     rng = np.random.default_rng(0)
     weight, owners = rng.random((6, 4)) * (rng.random((6, 4)) > 0.3), np.array([1, 0, 1, 0])
     X, y, by_task = torch.zeros(6, 2), torch.zeros(6, 4), np.argsort(owners, kind="stable")
-    (mixed,) = make_tables(rows_of(X), y, weight, [None], 6, owners=owners)
-    (sorted_,) = make_tables(rows_of(X), y, weight[:, by_task], [None], 6, owners=owners[by_task])
+    (mixed,) = make_tables(rows_of(X), y, weight, [[None]], 6, owners=owners)
+    (sorted_,) = make_tables(rows_of(X), y, weight[:, by_task], [[None]], 6, owners=owners[by_task])
     assert torch.equal(mixed.coefficient[:, by_task], sorted_.coefficient)
 
 
@@ -214,7 +215,9 @@ def fit(sharing, tasks, target, weight, earlier=None, weighting=None, **params):
     X = rows(len(target))
     y = torch.from_numpy(np.where(weight > 0, target, 0.0)[:, layout.part_order])
     parts = [None, np.arange(0, len(X), 3)]
-    data, valid = make_tables(rows_of(X), y, weight[:, layout.part_order], parts, run.batch_size, owners=layout.owners)
+    data, valid = make_tables(
+        rows_of(X), y, weight[:, layout.part_order], [parts], run.batch_size, owners=layout.owners
+    )
     return train(run, data, valid), data
 
 
@@ -253,15 +256,16 @@ def test_a_gradient_of_mixed_parts_is_that_of_finite_differences(sharing):
     target, weight = draw_targets(tasks)
     net, data = fit(sharing, tasks, target, weight, max_epochs=1)
     objective, network = Objective(make_layout(tasks)), net.module_.eval()
+    (batch,) = Batches(data, len(data))
 
     def total():
-        return float(objective(network(data.X.whole()), data.y, data.coefficient).sum())
+        return float(objective(network(batch.x), batch.y, batch.coefficient).sum())
 
-    pass_ = network.bind(data.X.whole(), len(data.X))
+    pass_ = network.bind(batch.x, len(batch))
     with torch.no_grad():
         for operation in pass_.forward:
             operation()
-        objective.bind(pass_.raw)(data.y, data.coefficient, pass_.raw.new_empty(1, len(tasks)), lambda _: None)
+        objective.bind(pass_.raw)(batch.y, batch.coefficient, pass_.raw.new_empty(1, len(tasks)), lambda _: None)
         for operation in pass_.backward:
             operation()
         for parameter in network.parameters():
@@ -330,8 +334,7 @@ def test_a_stack_of_tasks_of_several_parts_is_its_members(sharing):
     target, weight = draw_targets(tasks)
     _, data = fit(sharing, tasks, target, weight, max_epochs=1)
     plan = NetworkPlan(STRATEGIES[sharing](), make_layout(tasks), N_FEATURES, (8,), (), "relu", 0.0)
-    table = TensorData(data.X, data.y, data.coefficient)
-    laws.assert_stack_is_its_members(plan, table, [0.0, 0.1, 1.0], EqualWeighting())
+    laws.assert_stack_is_its_members(plan, data, [0.0, 0.1, 1.0], EqualWeighting())
 
 
 class _Recorder(Weighting):

@@ -40,12 +40,15 @@ CLASSES = pd.DataFrame({"a": SIGN.astype(int), "b": (~SIGN).astype(int)})
 every_strategy = pytest.mark.parametrize("sharing", STRATEGIES)
 
 
+ONE = {"n_members": 1, "early_stopping": False}
+
+
 def regressor(**params):
-    return MultiTaskRegressor(**{"random_state": 0, **params})
+    return MultiTaskRegressor(**{"random_state": 0, **ONE, **params})
 
 
 def classifier(**params):
-    return MultiTaskClassifier(**{"random_state": 0, **params})
+    return MultiTaskClassifier(**{"random_state": 0, **ONE, **params})
 
 
 # ---- names (faults 3, 4, 5; reliability 5) --------------------------------------------------------------------------

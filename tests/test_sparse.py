@@ -166,7 +166,7 @@ def test_rows_are_made_dense_a_few_at_a_time():
     rng = np.random.default_rng(0)
     X = sparse.random_array((20_000, 2_000), density=1e-3, format="csr", rng=rng)
     y = X @ rng.normal(size=(2_000, 2))
-    model = MultiTaskRegressor(hidden_layer_sizes=(2,), max_epochs=1, batch_size=512, early_stopping=True)
+    model = MultiTaskRegressor(hidden_layer_sizes=(2,), max_epochs=1, n_members=1, early_stopping=True)
     taken = largest_dense_rows(lambda: model.fit(X, y).predict(X))
     assert 0 < taken <= 2**26
 

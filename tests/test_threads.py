@@ -58,7 +58,7 @@ def test_fit_restores_the_threads_also_when_it_fails():
 )
 def test_small_chunks_of_predictions_get_one_thread(hidden, n_rows, threads):
     X, y = make_table("regression")
-    model = MultiTaskRegressor(hidden_layer_sizes=(hidden, hidden), max_epochs=1, random_state=0).fit(X, y)
+    model = MultiTaskRegressor(hidden_layer_sizes=(hidden, hidden), n_members=1, max_epochs=1).fit(X, y)
     seen = []
 
     def spy(rows):

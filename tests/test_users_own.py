@@ -22,8 +22,11 @@ X = RNG.normal(size=(200, 4))
 Y = X[:, :2].copy()
 
 
+ONE = {"n_members": 1, "early_stopping": False}
+
+
 def regressor(**params):
-    return MultiTaskRegressor(**{"random_state": 0, **params})
+    return MultiTaskRegressor(**{"random_state": 0, **ONE, **params})
 
 
 LEAVING = {"early_stopping": True, "n_iter_no_change": 2, "max_epochs": 40, "tol": 0.0, "lr": 0.05, "batch_size": 50}

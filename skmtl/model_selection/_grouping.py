@@ -58,7 +58,7 @@ class TooLargeError(ValueError):
 def why_alone(fit: Fit, protocol: Protocol) -> str | None:
     """Return why a fit cannot be trained side by side with others, or None if it can."""
     prefix, last = last_step(fit.estimator)
-    other_params = sorted(set(protocol.fit_params) - {weight_name(fit.estimator)})
+    other_params = sorted(set(protocol.fit_params) - set(row_parameters(fit.estimator).values()))
     if not isinstance(last, BaseMultiTask):
         return f"{type(last).__name__} is not a skmtl estimator"
     if fit.estimator is not last and type(fit.estimator) is not Pipeline:
@@ -90,9 +90,10 @@ def _has_valid_parameters(estimator: BaseMultiTask) -> bool:
     return True
 
 
-def weight_name(estimator) -> str:
-    """Return what the weights of rows are called among the parameters of fit."""
-    return f"{estimator.steps[-1][0]}__sample_weight" if isinstance(estimator, Pipeline) else "sample_weight"
+def row_parameters(estimator) -> dict[str, str]:
+    """Return the parameters of fit that hold something for each row, and what they are called by this estimator."""
+    prefix = f"{estimator.steps[-1][0]}__" if isinstance(estimator, Pipeline) else ""
+    return {name: prefix + name for name in ("sample_weight", "groups")}
 
 
 # ---- keys -----------------------------------------------------------------------------------------------------------
@@ -111,10 +112,9 @@ def preprocessing_key(estimator) -> str:
     return " ".join(content_key(step) for step in steps)
 
 
-def reading_key(estimator: BaseMultiTask) -> tuple:
-    """Return what two estimators of one `stack_key` must have in common to learn from and validate on equal rows."""
-    draws_rows = estimator.random_state if estimator.early_stopping else None
-    return content_key(estimator.get_params(deep=False).get("class_weight")), content_key(draws_rows)
+def reading_key(estimator: BaseMultiTask) -> str:
+    """Return what two estimators of one `stack_key` must have in common to read the same from equal rows."""
+    return content_key(estimator.get_params(deep=False).get("class_weight"))
 
 
 def table_key(fit: Fit) -> tuple:
@@ -241,7 +241,7 @@ def cut_evenly(items: list, n_parts: int) -> list[list]:
 
 def _fits_per_stack(estimator: BaseMultiTask, n_rows: int, max_bytes: float) -> int:
     """Return how many estimators like this one, which has read its rows, a stack may hold."""
-    each, n_members = bytes_per_member(estimator, n_rows), int(estimator.n_members)
+    each, n_members = bytes_per_member(estimator, n_rows), estimator.n_members_
     if each * n_members > max_bytes:
         raise TooLargeError(
             f"A stack of {'one member' if n_members == 1 else f'{n_members} members'} takes about {each * n_members} "

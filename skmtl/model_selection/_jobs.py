@@ -14,10 +14,10 @@ from traceback import format_exc
 
 from skmtl.model_selection._fit import Fit, Protocol, with_parameters
 from skmtl.model_selection._folds import take_rows
-from skmtl.model_selection._grouping import TooLargeError, cut_into_stacks, table_key, weight_name
+from skmtl.model_selection._grouping import TooLargeError, cut_into_stacks, row_parameters, table_key
 from skmtl.model_selection._scoring import score
 from skmtl.model_selection._sklearn_private import _check_method_params, _safe_split
-from skmtl.model_selection._stack import Stack, Table, read_table
+from skmtl.model_selection._stack import Stack, Table, read_tables
 from skmtl.training import threads_for, whole_fits_only
 
 Train = Callable[[Sequence[Fit], object, object, Protocol, Mapping[str, object]], None]
@@ -118,22 +118,23 @@ def make_stacks(fits: Sequence[Fit], X, y, protocol: Protocol, rows: Mapping[str
     for _, group in groupby(fits, key=table_key):
         own = list(group)
         try:
-            tables.append(_read(own, X, y, protocol, rows))
+            tables += _read(own, X, y, protocol, rows)
         except Exception as error:
             leave_alone(own, "their rows cannot be read", protocol, error)
     return [Stack(k, members) for k, members in enumerate(cut_into_stacks(tables, protocol.max_bytes))]
 
 
-def _read(fits: list[Fit], X, y, protocol: Protocol, rows: Mapping[str, object]) -> Table:
+def _read(fits: list[Fit], X, y, protocol: Protocol, rows: Mapping[str, object]) -> list[Table]:
     """Return what fits of one `table_key` learn from."""
     first = fits[0]
     train, _ = protocol.splits[first.split]
-    weight = _check_method_params(X, protocol.fit_params, train).get(weight_name(first.estimator))
+    given = _check_method_params(X, protocol.fit_params, train)
+    by_row = {name: given.get(full) for name, full in row_parameters(first.estimator).items()}
     if first.has_preprocessing:  # then only y is yet to be split
         X_train, y_train = rows[first.rows], None if y is None else take_rows(y, train)
     else:
         X_train, y_train = _safe_split(first.estimator, X, y, train)
-    return read_table(fits, X_train, y_train, weight)
+    return read_tables(fits, X_train, y_train, **by_row)
 
 
 def leave_alone(fits: Sequence[Fit], reason: str, protocol: Protocol, error: Exception | None = None) -> None:

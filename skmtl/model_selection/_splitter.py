@@ -1,12 +1,12 @@
 """K folds that are stratified over several tasks at once."""
 
 import numbers
-import warnings
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from skmtl._groups import assign_groups, group_codes
 from skmtl._label_codes import label_codes
 from skmtl._stratify import assign_parts
 from skmtl._table import read_targets
@@ -14,6 +14,8 @@ from skmtl._table import read_targets
 
 class MultiTaskKFold(BaseCrossValidator):
     """K-fold cross-validation that keeps the share of every class of every task, and of missing labels.
+
+    Where `split` is given groups, such as patients, rows of one group are in one fold.
 
     Give it as ``cv`` wherever scikit-learn takes a splitter. `StratifiedKFold` knows one target only, and an integer
     ``cv`` refuses a classifier's `y` with missing labels.
@@ -43,6 +45,8 @@ class MultiTaskKFold(BaseCrossValidator):
     Rows are dealt by iterative stratification [1]_, which explains how the shares are balanced. Fold sizes differ by
     at most one row (with two folds sometimes by more, so that each class of two or more rows is in the first fold). A
     class with at least `n_splits` observed labels is in every fold, unless the classes of other tasks leave it no room.
+    With groups, sizes and shares are as even as whole groups allow: those that hold most of a class or of the rows are
+    placed first, each in the fold that lacks most of what it holds.
 
     References
     ----------
@@ -61,6 +65,8 @@ class MultiTaskKFold(BaseCrossValidator):
     ['a', 'b'] True
     ['a', 'b'] True
     """
+
+    __metadata_request__split = {"groups": True}  # where metadata is routed: given to `split` if there are any
 
     def __init__(self, n_splits=5, *, shuffle=True, random_state=None, n_bins=5):
         _check_whole("n_splits", n_splits, 2)
@@ -81,8 +87,8 @@ class MultiTaskKFold(BaseCrossValidator):
             Only its length is used.
         y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_tasks)
             Targets; NaN, None and NA are missing.
-        groups : object, default=None
-            Ignored, with a warning.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row; rows of one group are in one fold.
 
         Returns
         -------
@@ -92,10 +98,8 @@ class MultiTaskKFold(BaseCrossValidator):
         Raises
         ------
         ValueError
-            If `y` is None, or has fewer rows than `n_splits`.
+            If `y` is None, has fewer rows than `n_splits`, or there are fewer groups than that.
         """
-        if groups is not None:
-            warnings.warn("The groups parameter is ignored by MultiTaskKFold", UserWarning, stacklevel=2)
         if y is None:
             raise ValueError(
                 "MultiTaskKFold stratifies by the targets: y must be given. Found None. Otherwise use KFold."
@@ -103,11 +107,11 @@ class MultiTaskKFold(BaseCrossValidator):
         return super().split(X, y, groups)
 
     def _iter_test_indices(self, X=None, y=None, groups=None):
-        part = self._parts(y)
+        part = self._parts(y, groups)
         for fold in range(self.n_splits):
             yield np.flatnonzero(part == fold)
 
-    def _parts(self, y) -> np.ndarray:
+    def _parts(self, y, groups) -> np.ndarray:
         table = read_targets(y)
         if len(table) < self.n_splits:
             raise ValueError(
@@ -115,8 +119,16 @@ class MultiTaskKFold(BaseCrossValidator):
                 f"n_samples={len(table)}. Use fewer splits."
             )
         rng = check_random_state(self.random_state) if self.shuffle else None
-        codes = label_codes(table.columns, table.observed, self.n_bins)
-        return assign_parts(codes, np.ones(self.n_splits), rng)
+        codes, sizes = label_codes(table.columns, table.observed, self.n_bins), np.ones(self.n_splits)
+        if groups is None:
+            return assign_parts(codes, sizes, rng)
+        groups = group_codes(groups, len(table))
+        if groups.max() + 1 < self.n_splits:
+            raise ValueError(
+                f"Cannot have number of splits n_splits={self.n_splits} greater than the number of groups: "
+                f"{groups.max() + 1}. Use fewer splits."
+            )
+        return assign_groups(codes, groups, sizes, rng)
 
     def get_n_splits(self, X=None, y=None, groups=None):
         """Return the number of folds.

@@ -1,6 +1,6 @@
 """Fits that are trained side by side, as one network of many members.
 
-`read_table` lets one estimator read the rows for all that learn from them; a `Stack` trains the fits of one or more
+`read_tables` lets one estimator read the rows for all that learn from them; a `Stack` trains the fits of one or more
 tables. To within rounding, each becomes what fitting its estimator alone would give.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from skmtl._base import BaseMultiTask
 from skmtl._outcome import adopt_members
-from skmtl._parameters import training_run
+from skmtl._parameters import draw_seeds, training_run
 from skmtl._validation import check_task_weights
 from skmtl.model_selection._fit import Fit
 from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
@@ -29,7 +28,7 @@ class Table:
     first : BaseMultiTask
         The estimator that has read them, for the others of its `table_key` too.
     fits : list of Fit
-        Those whose task weights fit the tasks that were found.
+        Those whose task weights fit the tasks that were found, and that hold out the same rows.
     data, valid : TensorData, TensorData or None
         Rows to learn from and to validate on.
     """
@@ -47,17 +46,24 @@ class Table:
         losses = tuple(repr(group.loss) for group in layout.groups)
         places = tuple(layout.order.tolist()), tuple(layout.owners.tolist())
         rows = tuple((len(part), part.has_all_labels) for part in parts)
-        return plan.n_features, losses, places, type(X).__name__, str(X.dtype), rows
+        return plan.n_features, losses, places, type(X).__name__, str(X.dtype), rows, self.first.early_stopping_
 
 
-def read_table(fits: Sequence[Fit], X, y, sample_weight) -> Table:
-    """Let the first of some fits, all of one `table_key`, read the rows for all of them."""
-    first, *others = (fit.last for fit in fits)
-    data, valid = first._read(X, y, sample_weight)
-    for estimator in others:
-        if estimator.early_stopping and isinstance(estimator.random_state, np.random.RandomState):
-            estimator.random_state.set_state(first.random_state.get_state())  # the first drew the validation rows
-    return Table(first, [fit for fit in fits if _suits_tasks(fit.last, first.task_names_)], data, valid)
+def read_tables(fits: Sequence[Fit], X, y, sample_weight, groups=None) -> list[Table]:
+    """Let the first of some fits, all of one `table_key`, read the rows for all of them.
+
+    The tables have the rows in common, and differ in which of them are held out.
+    """
+    first = fits[0].last
+    reading = first._read(X, y, sample_weight, groups=groups)
+    for fit in fits[1:]:
+        fit.last.n_members_ = first.n_members_
+        draw_seeds(fit.last, range(first.n_members_))
+    alike: dict[tuple, list[Fit]] = {}
+    for fit in fits:
+        if _suits_tasks(fit.last, first.task_names_):
+            alike.setdefault(tuple(fit.last._seeds) if first.early_stopping_ else (), []).append(fit)
+    return [Table(first, own, *reading.divided(own[0].last._seeds)) for own in alike.values()]
 
 
 def _suits_tasks(estimator: BaseMultiTask, names: list[str]) -> bool:
@@ -86,7 +92,7 @@ class Stack:
         self.number = number
         self.fits = [fit for fit, _ in members]
         self.tables = [table for _, table in members]
-        each = int(self.fits[0].last.n_members)
+        each = self.tables[0].first.n_members_
         self._members = [range(k * each, (k + 1) * each) for k in range(len(members))]
         self._reasons: dict[int, str] = {}  # why members could not be fitted
         self._data: TensorData | None = None
@@ -123,13 +129,11 @@ class Stack:
 
     def _join(self) -> tuple[TensorData, TensorData | None]:
         """Return the rows that the members learn from and validate on."""
-        distinct = list(dict.fromkeys(self.tables))
-        place = {table: k for k, table in enumerate(distinct)}
-        owners = [place[table] for table, own in zip(self.tables, self._members, strict=True) for _ in own]
-        data = join_tables([table.data for table in distinct], owners)
-        if distinct[0].valid is None:
+        each = len(self._members[0])
+        data = join_tables([table.data for table in self.tables], each)
+        if self.tables[0].valid is None:
             return data, None
-        return data, join_tables([table.valid for table in distinct], owners)
+        return data, join_tables([table.valid for table in self.tables], each)
 
     def _hand_out(self) -> None:
         """Give each fit its trained network, or the reason why it has none."""

@@ -96,11 +96,11 @@ class Batches:
             self._whole = self._whole or self._everything()
             yield self._whole
             return
-        order = self._order()
-        if order.ndim == 1 and self._draw.is_small:
-            yield from self._draw.cut(order, self.batch_size)
+        places = self._order()
+        if places.ndim == 1 and self._draw.is_small and not self.data.by_member:
+            yield from self._draw.cut(places, self.batch_size)
             return
-        for part in order.split(self.batch_size, dim=-1):
+        for part in places.split(self.batch_size, dim=-1):
             yield self._draw(part)
 
     def select(self, index: Tensor) -> None:
@@ -113,17 +113,14 @@ class Batches:
         """Return all rows in order, without a copy where they are dense and all of them count."""
         data, table = self.data, self.data.X.whole()
         if data.index is not None or table is None or table.data_ptr() % ALIGNMENT:
-            return self._draw(torch.arange(len(data), device=data.y.device) if data.index is None else data.index)
+            return self._draw(torch.arange(len(data), device=data.y.device))
         return Batch(table, data.y, data.coefficient)
 
     def _order(self) -> Tensor:
-        """Return the rows of an epoch in their new order: (n,) or (member, n)."""
-        index, device, n = self.data.index, self.data.y.device, len(self.data)
+        """Return the places of an epoch in their new order: (n,) or (member, n)."""
+        n = len(self.data)
         orders = [torch.randperm(n, generator=generator) for generator in self.generators] or [torch.arange(n)]
-        order = (orders[0] if self.owners is None else torch.stack(orders)[self.owners]).to(device)
-        if index is None:
-            return order
-        return index[..., order] if order.ndim == 1 else index.expand(len(order), -1).gather(1, order)
+        return (orders[0] if self.owners is None else torch.stack(orders)[self.owners]).to(self.data.y.device)
 
 
 class _Draw:
@@ -133,44 +130,44 @@ class _Draw:
     """
 
     def __init__(self, data: TensorData) -> None:
-        self._X = data.X
+        self._data = data
         self._labels = [data.y] if data.has_all_labels else [data.y, data.coefficient]
         self._common = data.coefficient  # of all labels, where it is one number
         self._buffers: dict[int, tuple[list[Tensor], Batch]] = {}
         self._epoch: list[Tensor] = []
         self._parts: list[tuple[Tensor, ...]] = []  # its batches
-        n_bytes = len(self._X) * self._X.row_bytes + sum(table.nbytes for table in self._labels)
+        n_bytes = len(data.X) * data.X.row_bytes + sum(table.nbytes for table in self._labels)
         self.is_small = n_bytes <= CACHED  # so an epoch may be gathered at once
 
-    def cut(self, index: Tensor, batch_size: int) -> Iterator[Batch]:
+    def cut(self, places: Tensor, batch_size: int) -> Iterator[Batch]:
         """Gather the rows of an epoch at once, (n,), and yield batches of them."""
         if not self._epoch:
-            self._epoch = self._new(len(index))
+            self._epoch = self._new(len(places))
             self._parts = list(zip(*(table.split(batch_size) for table in self._epoch), strict=True))
-        self._gather(index, self._epoch)
+        self._gather(self._data.rows(places), places, self._epoch)
         for x, y, *coefficient in self._parts:
             _, batch = self._buffer(x.shape[:1])
             batch.x.copy_(x)  # the layers are bound to this buffer
             batch.y, batch.coefficient = y, coefficient[0] if coefficient else self._common
             yield batch
 
-    def __call__(self, index: Tensor) -> Batch:
-        """Return the batch of these rows: (batch,) or (member, batch)."""
-        buffers, batch = self._buffer(index.shape)
-        if index.ndim == 2:
-            missing = -index.shape[1] % ALIGNED_ROWS
-            index = (pad(index, (0, missing)) if missing else index).flatten()
-        self._gather(index, buffers)
+    def __call__(self, places: Tensor) -> Batch:
+        """Return the batch of the rows at these places: (batch,) or (member, batch)."""
+        rows, counts = self._data.rows(places), self._data.counts(places)
+        buffers, batch = self._buffer(rows.shape)
+        if rows.ndim == 2:
+            rows, counts = _aligned(rows), counts if self._data.has_all_labels else _aligned(counts)
+        self._gather(rows, counts, buffers)
         return batch
 
-    def _gather(self, index: Tensor, buffers: list[Tensor]) -> None:
-        self._X.take(index, buffers[0])
-        for table, out in zip(self._labels, buffers[1:], strict=True):
+    def _gather(self, rows: Tensor, counts: Tensor, buffers: list[Tensor]) -> None:
+        self._data.X.take(rows, buffers[0])
+        for table, index, out in zip(self._labels, (rows, counts), buffers[1:], strict=False):
             torch.index_select(table, 0, index, out=out)
 
     def _new(self, n: int) -> list[Tensor]:
         """Return new buffers for n rows of X, y and, where they differ, coefficients."""
-        return [self._X.buffer(n), *(table.new_empty(n, table.shape[1]) for table in self._labels)]
+        return [self._data.X.buffer(n), *(table.new_empty(n, table.shape[1]) for table in self._labels)]
 
     def _buffer(self, shape: tuple[int, ...]) -> tuple[list[Tensor], Batch]:
         """Return the buffers for rows of this shape, (batch,) or (member, batch), and the batch over them."""
@@ -181,3 +178,9 @@ class _Draw:
             views = [values.unflatten(0, (shape[0], -1))[:, :n] for values in buffers] if by_member else buffers
             self._buffers[n] = buffers, Batch(*views[:2], views[2] if len(views) == 3 else self._common, by_member)
         return self._buffers[n]
+
+
+def _aligned(index: Tensor) -> Tensor:
+    """Return each member's rows, (member, batch), in one line, each filled up to a multiple of `ALIGNED_ROWS`."""
+    missing = -index.shape[1] % ALIGNED_ROWS
+    return (pad(index, (0, missing)) if missing else index).flatten()

@@ -17,9 +17,9 @@ MAX_PART = 1 / 8  # of what an average batch holds of the objective: rows that h
 MAX_ROWS = 1  # average rows: what a row may hold at the least, so that an epoch no more than doubles
 
 
-@dataclass
+@dataclass(eq=False)
 class TensorData(Dataset):
-    """Rows of a training table.
+    """Rows of a training table, and which of them make an epoch.
 
     Attributes
     ----------
@@ -27,12 +27,15 @@ class TensorData(Dataset):
         Features; never copied as a whole.
     y : Tensor of shape (n_samples, part)
         Encoded targets in the network's order of parts; 0 where missing. Most tasks have one part.
-    coefficient : Tensor of shape (n_samples, part) or ()
-        What multiplies the loss of each label, 0 where it is missing; one number where it is the same for all. Over an
-        epoch, the coefficients of a task of one part sum to the number of steps, see `skmtl._objective`. For a task of
-        several parts, each labelled row counts once in that sum, so that its loss is a mean over rows, not over parts.
+    coefficient : Tensor of shape (n, part), (k * n, part) or ()
+        What multiplies the loss of each label, 0 where it is missing, for each place of an epoch of n; k times as many
+        where members have different rows; one number where it is the same for all. Over an epoch, the coefficients of a
+        task of one part sum to the number of steps, see `skmtl._objective`. For a task of several parts, each labelled
+        row counts once in that sum, so that its loss is a mean over rows, not over parts.
     index : int64 Tensor of shape (n,) or (member, n), or None
-        The rows of an epoch, or each member's own; None for all.
+        The row at each place of an epoch, or each member's own; None for all rows in their order.
+    start : int64 Tensor of shape (member, 1), or None
+        Where each member's coefficients begin; None where all members have the same.
     labelled : bool Tensor of shape (task,) or (member, task), or None
         Tasks that have a label in these rows; None for all.
     """
@@ -41,6 +44,7 @@ class TensorData(Dataset):
     y: Tensor
     coefficient: Tensor
     index: Tensor | None = None
+    start: Tensor | None = None
     labelled: Tensor | None = None
 
     def __len__(self) -> int:
@@ -51,32 +55,49 @@ class TensorData(Dataset):
         """Whether every label is observed and counts the same."""
         return self.coefficient.ndim == 0
 
+    @property
+    def by_member(self) -> bool:
+        """Whether each member has its own rows."""
+        return self.index is not None and self.index.ndim == 2
+
     def of_members(self, index: Tensor) -> TensorData:
         """Return the table of some members."""
-        own = {"index": self.index, "labelled": self.labelled}
+        own = {"index": self.index, "start": self.start, "labelled": self.labelled}
         return replace(self, **{name: v[index] for name, v in own.items() if v is not None and v.ndim == 2})
 
+    def rows(self, places: Tensor) -> Tensor:
+        """Return the rows of X and y at places of an epoch: (n,) or (member, n)."""
+        if self.index is None:
+            return places
+        if self.index.ndim == 2 and places.ndim == 2:
+            return self.index.gather(1, places)
+        return self.index[..., places]
+
+    def counts(self, places: Tensor) -> Tensor:
+        """Return the rows of `coefficient` for places of an epoch: (n,) or (member, n)."""
+        return places if self.start is None else places + self.start
+
     def __getitem__(self, place: int | slice | Sequence[int]) -> tuple[Tensor, Tensor]:
-        if self.index is None and isinstance(place, int):
-            rows = torch.tensor(range(len(self))[place], device=self.y.device)  # those who iterate take one at a time
+        if isinstance(place, int):
+            places = torch.tensor(range(len(self))[place], device=self.y.device)  # those who iterate take one at a time
         else:
-            index = torch.arange(len(self.X), device=self.y.device) if self.index is None else self.index
-            rows = index[place]
-        coefficient = self.coefficient if self.has_all_labels else self.coefficient[rows]
+            places = torch.arange(len(self), device=self.y.device)[place]
+        rows = self.rows(places)
+        coefficient = self.coefficient if self.has_all_labels else self.coefficient[self.counts(places)]
         x = self.X.buffer(rows.numel())
-        self.X.take(rows.view(-1), x)
-        return x if rows.ndim else x[0], mark_missing(self.y[rows], coefficient)
+        self.X.take(rows.reshape(-1), x)
+        return x.unflatten(0, rows.shape) if rows.ndim else x[0], mark_missing(self.y[rows], coefficient)
 
 
 def make_tables(
     X: Rows,
     y: Tensor,
     weight: np.ndarray | None,
-    parts: Sequence[np.ndarray | None],
+    divisions: Sequence[Sequence[np.ndarray | None]],
     batch_size: int,
     owners: np.ndarray | None = None,
 ) -> list[TensorData]:
-    """Return the table to learn from and, where there is a second part, the one to validate on.
+    """Return the table to learn from and, where rows are held out, the one to validate on.
 
     Parameters
     ----------
@@ -86,51 +107,66 @@ def make_tables(
         Their encoded targets.
     weight : array of shape (n_samples, part) or None
         Weight of each label, 0 where missing; None where all are observed and weigh 1.
-    parts : sequence of int arrays, or of None for all rows
-        The rows of each part.
+    divisions : sequence of sequences of one or two int arrays, or None for all rows
+        The rows to learn from and those held out: one division for all members, or one for each.
     batch_size : int
         Rows of a training batch.
     owners : int array of shape (part,) or None
         The task that owns each part, `TaskLayout.owners`; None where every task has one part.
     """
     sizes = (batch_size, len(X))  # rows of a step: validation is one
-    if weight is None:
-        return [_even_table(X, y, rows, size) for rows, size in zip(parts, sizes, strict=False)]
-    coefficients = y.new_zeros(weight.shape)
-    return [_table(X, y, weight, coefficients, rows, size, owners) for rows, size in zip(parts, sizes, strict=False)]
-
-
-def _even_table(X: Rows, y: Tensor, rows: np.ndarray | None, size: int) -> TensorData:
-    """Return a table all of whose labels count the same."""
-    n = len(X) if rows is None else len(rows)
-    return TensorData(X, y, y.new_tensor(-(-n // size) / n), _index(rows, y.device))
+    by_part = zip(*divisions, strict=True)
+    return [_table(X, y, weight, own, size, owners) for own, size in zip(by_part, sizes, strict=False)]
 
 
 def _table(
     X: Rows,
     y: Tensor,
-    weight: np.ndarray,
-    coefficients: Tensor,
-    rows: np.ndarray | None,
+    weight: np.ndarray | None,
+    rows_of_each: Sequence[np.ndarray | None],
     size: int,
     owners: np.ndarray | None,
 ) -> TensorData:
-    """Return a table of weighted labels; what those of its rows count is written to `coefficients`."""
-    weight = weight if rows is None else weight[rows]
+    """Return the table of these rows for each member, or for all."""
+    lengths = {len(X) if rows is None else len(rows) for rows in rows_of_each}
+    if weight is None and len(lengths) == 1:
+        n = lengths.pop()
+        return TensorData(X, y, y.new_tensor(-(-n // size) / n), _index(rows_of_each, y.device))
+    if weight is None:
+        weight = np.ones(y.shape)
+    drawn, shares, labelled = zip(*(_weighed(weight, rows, size, owners) for rows in rows_of_each), strict=True)
+    n, one = max(map(len, shares)), len(shares) == 1
+    coefficient = y.new_zeros(len(shares), n, y.shape[1])
+    for own, values in zip(coefficient, shares, strict=True):
+        own[: len(values)] = torch.as_tensor(values * -(-n // size))
+    if not one:  # shorter epochs are filled up with rows that count for nothing
+        drawn = [np.concatenate([rows, np.repeat(rows[:1], n - len(rows))]) for rows in drawn]
+    known = torch.as_tensor(np.array(labelled), device=y.device)
+    return TensorData(
+        X=X,
+        y=y,
+        coefficient=coefficient.flatten(0, 1),
+        index=_index(drawn, y.device),
+        start=None if one else torch.arange(0, len(shares) * n, n, device=y.device)[:, None],
+        labelled=None if known.all() else known[0] if one else known,
+    )
+
+
+def _weighed(
+    weight: np.ndarray, rows: np.ndarray | None, size: int, owners: np.ndarray | None
+) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
+    """Return the rows of an epoch, (n,) or None for all; each label's share, (n, part); which tasks have labels."""
+    if rows is not None:
+        weight = weight[rows]
     of_task = weight if owners is None else weights_by_task(weight, owners)
     shares = label_shares(of_task)
-    labelled = (shares > 0).any(axis=0)
-    times = visits(shares, size)
-    drawn = rows
-    if times is not None:
-        drawn = np.repeat(np.arange(len(X)) if rows is None else rows, times)
-        shares /= times[:, None]
-    shares *= -(-(len(X) if drawn is None else len(drawn)) // size)
+    labelled, times = (shares > 0).any(axis=0), visits(shares, size)
     if owners is not None:
         shares = shares_by_part(shares, weight, of_task, owners)
-    coefficients[slice(None) if rows is None else _index(rows, y.device)] = torch.as_tensor(shares).to(coefficients)
-    known = None if labelled.all() else torch.as_tensor(labelled, device=y.device)
-    return TensorData(X, y, coefficients, _index(drawn, y.device), known)
+    if times is None:
+        return rows, shares, labelled
+    drawn = np.repeat(np.arange(len(weight)) if rows is None else rows, times)
+    return drawn, np.repeat(shares / times[:, None], times, axis=0), labelled
 
 
 def weights_by_task(weight: np.ndarray, owners: np.ndarray) -> np.ndarray:
@@ -153,8 +189,12 @@ def shares_by_part(shares: np.ndarray, weight: np.ndarray, of_task: np.ndarray, 
     return shares[:, owners] * np.divide(weight, heaviest, out=np.zeros_like(weight), where=heaviest > 0)
 
 
-def _index(rows: np.ndarray | None, device: torch.device) -> Tensor | None:
-    return None if rows is None else torch.as_tensor(rows, device=device)
+def _index(rows_of_each: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
+    """Return the rows of all, (n,), or of each member, (member, n); None for all rows of the table."""
+    if rows_of_each[0] is None:
+        return None
+    index = torch.as_tensor(np.array(rows_of_each), device=device)
+    return index if len(index) > 1 else index[0]
 
 
 def visits(shares: np.ndarray, batch_size: int) -> np.ndarray | None:
@@ -174,24 +214,48 @@ def visits(shares: np.ndarray, batch_size: int) -> np.ndarray | None:
     return times if (times > 1).any() else None
 
 
-def join_tables(parts: Sequence[TensorData], owners: Sequence[int]) -> TensorData:
-    """Return one table in which member m reads the rows of ``parts[owners[m]]``; all must have equally many."""
-    if len(parts) == 1:
-        return parts[0]
-    first, device = parts[0], parts[0].y.device
-    starts = torch.tensor([0, *(len(part.X) for part in parts[:-1])], device=device).cumsum(0)
-    index = [torch.arange(len(part), device=device) if part.index is None else part.index for part in parts]
-    labelled = None
-    if any(part.labelled is not None for part in parts):
-        every = torch.ones_like(next(part.labelled for part in parts if part.labelled is not None))
-        labelled = torch.stack([every if part.labelled is None else part.labelled for part in parts])[list(owners)]
+def join_tables(parts: Sequence[TensorData], n_members: int) -> TensorData:
+    """Return one table for the members of several fits, `n_members` of each, that read one of these tables each.
+
+    All must have equally many places in an epoch. What they have in common is not copied.
+    """
+    first = parts[0]
+    if all(part is first for part in parts) and (len(parts) == 1 or not first.by_member):
+        return first
+    device, n = first.y.device, len(first)
+    targets = {part.X: part.y for part in parts}
+    starts = dict(zip(targets, np.cumsum([0, *map(len, targets)]).tolist(), strict=False))
+    everything = torch.arange(n, device=device)
+    index = [(everything if part.index is None else part.index) + starts[part.X] for part in parts]
+    coefficient, start = first.coefficient, None
+    if not first.has_all_labels:
+        tables = {part: part.coefficient for part in parts}
+        begins = dict(zip(tables, np.cumsum([0, *map(len, tables.values())]).tolist(), strict=False))
+        start = [torch.zeros(1, dtype=torch.int64, device=device) if p.start is None else p.start for p in parts]
+        start = _of_members([own + begins[part] for own, part in zip(start, parts, strict=True)], n_members)
+        coefficient = _joined(list(tables.values()))
+    labelled, known = None, [part.labelled for part in parts if part.labelled is not None]
+    if known:
+        every = known[0].new_ones(known[0].shape[-1])
+        labelled = _of_members([every if part.labelled is None else part.labelled for part in parts], n_members)
+    X, *others = targets
     return TensorData(
-        X=first.X.joined([part.X for part in parts[1:]]),
-        y=torch.cat([part.y for part in parts]),
-        coefficient=first.coefficient if first.has_all_labels else torch.cat([part.coefficient for part in parts]),
-        index=(torch.stack(index) + starts[:, None])[list(owners)],
+        X=X.joined(others) if others else X,
+        y=_joined(list(targets.values())),
+        coefficient=coefficient,
+        index=_of_members(index, n_members),
+        start=start,
         labelled=labelled,
     )
+
+
+def _joined(tables: Sequence[Tensor]) -> Tensor:
+    return tables[0] if len(tables) == 1 else torch.cat(tables)
+
+
+def _of_members(values: Sequence[Tensor], n_members: int) -> Tensor:
+    """Return what each fit has, (k,) for all its members or (n_members, k), as (member, k)."""
+    return torch.cat([own.expand(n_members, -1) for own in values])
 
 
 def mark_missing(y: Tensor, coefficient: Tensor) -> Tensor:

@@ -158,10 +158,11 @@ class MultiTaskNet(NeuralNet):
 
     def get_iterator(self, dataset, training=False):
         """Return the batches of an epoch; validation reads the rows in order."""
-        if dataset.index is not None and dataset.index.ndim == 2:
-            dataset = dataset.of_members(self.active)
+        at_once = VALIDATION_ROWS
+        if dataset.by_member:
+            dataset, at_once = dataset.of_members(self.active), max(1, at_once // len(self.active))
         if not training:
-            return Batches(dataset, dataset.X.at_once(VALIDATION_ROWS))
+            return Batches(dataset, dataset.X.at_once(at_once))
         owners = self.members.seed_owners
         return Batches(dataset, self.batch_size, self.generators, None if owners is None else owners[self.active])
 
@@ -305,8 +306,7 @@ class MultiTaskNet(NeuralNet):
         self.optimizer_.step(closure)
         loss = self._mean(engine.totals(losses))
         self.history.record_batch("train_loss", loss.item())
-        y_pred = raw.flatten(0, 1) if batch.by_member else self._average(raw)
-        hooks.end(self, shown, training=True, loss=loss, y_pred=y_pred)
+        hooks.end(self, shown, training=True, loss=loss, y_pred=self._shown(raw, batch))
 
     @torch.inference_mode()
     def _valid_epoch(self, batches: Batches, hooks: Hooks) -> None:
@@ -322,7 +322,7 @@ class MultiTaskNet(NeuralNet):
             pointwise = self.criterion_.pointwise(raw, batch.y)
             losses = losses + (pointwise * batch.coefficient).sum(-2)
             if hooks:
-                hooks.end(self, shown, training=False, loss=pointwise.mean(), y_pred=self._average(raw))
+                hooks.end(self, shown, training=False, loss=pointwise.mean(), y_pred=self._shown(raw, batch))
         losses = self.criterion_.by_task(losses)
         self.valid_loss_ = engine.totals(losses)
         self._record_validation(losses.cpu().numpy(), self.valid_loss_.cpu().numpy(), batches)
@@ -381,7 +381,11 @@ class MultiTaskNet(NeuralNet):
         """Return raw outputs (batch, n_outputs), the average over members."""
         self.engine_.set_training(training)
         with torch.set_grad_enabled(training):
-            return self._average(self.module_(batch.x))
+            return self._shown(self.module_(batch.x), batch)
+
+    def _shown(self, raw: Tensor, batch: Batch) -> Tensor:
+        """Return raw outputs as callbacks see them: the average over members, or all of them on rows of their own."""
+        return raw.flatten(0, 1) if batch.by_member else self._average(raw)
 
     def _average(self, raw: Tensor) -> Tensor:
         """Return the raw outputs for the average prediction of the members that have not diverged."""

@@ -4,12 +4,17 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.dummy import DummyRegressor
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score, cross_validate
 
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import MultiTaskKFold
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV
+from tests._cases import make_table
 from tests.model_selection._stand_in import MeanSlopes, Trees
 
 
@@ -113,9 +118,65 @@ def test_bad_input(make, message):
         make()
 
 
-def test_groups_are_ignored_aloud():
-    with pytest.warns(UserWarning, match="groups parameter is ignored"):
-        list(MultiTaskKFold(2).split(np.zeros(4), np.zeros(4), groups=np.arange(4)))
+# ---- groups ----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(2, 5), st.integers(5, 40), st.integers(0, 2**31 - 2), st.booleans())
+def test_rows_of_a_group_are_in_one_fold(n_splits, n_groups, seed, shuffle):
+    rng = np.random.default_rng(seed)
+    groups = np.array([f"patient {k}" for k in range(n_groups)])[rng.integers(0, n_groups, 120) % n_groups]
+    groups[:n_groups] = [f"patient {k}" for k in range(n_groups)]
+    y = rng.integers(0, 3, (120, 3)).astype(float)
+    y[rng.random(y.shape) < 0.3] = np.nan
+    splitter = MultiTaskKFold(n_splits, shuffle=shuffle, random_state=seed if shuffle else None)
+    folds = [test for _, test in splitter.split(np.zeros(120), y, groups)]
+    assert sorted(np.concatenate(folds)) == list(range(120))
+    assert all(len(fold) for fold in folds)
+    owners = [set(groups[fold]) for fold in folds]
+    assert sum(map(len, owners)) == len(set.union(*owners)) == n_groups
+
+
+def test_folds_of_groups_are_as_even_as_scikit_learns():
+    ours, theirs = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        groups, y = rng.integers(0, 60, 600) ** 2 // 40, (rng.random(600) < 0.2).astype(int)
+        for splitter, found in [
+            (MultiTaskKFold(5, random_state=seed), ours),
+            (StratifiedGroupKFold(5, shuffle=True, random_state=seed), theirs),
+        ]:
+            counts = np.array([[len(test), y[test].sum()] for _, test in splitter.split(y, y, groups)])
+            found.append((counts.std(axis=0) / counts.mean(axis=0)).max())  # rows, or rows of the rare class
+    assert np.mean(ours) < np.mean(theirs)
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ([0, 1, 2], r"inconsistent numbers of samples: \[6, 6, 3\]"),
+        (np.zeros((6, 1)), r"groups must have shape \(6,\), one group for each row. Found \(6, 1\)"),
+        (["a", None, "b", "c", "d", "e"], "group of every row. Found 1 missing"),
+        ([1, 1, 1, 1, 1, 1], "groups must be at least two.*Found only"),
+        ([1, 1, 1, 2, 2, 2], "n_splits=3 greater than the number of groups: 2"),
+    ],
+)
+def test_bad_groups(groups, message):
+    with pytest.raises(ValueError, match=message):
+        list(MultiTaskKFold(3).split(np.zeros(6), np.arange(6), groups))
+
+
+def test_groups_reach_the_splitter_through_scikit_learns_tools():
+    X, y = make_table("regression", n_samples=60, missing=0.0)
+    groups, model, cv = np.arange(60) // 6, Ridge(), MultiTaskKFold(3, random_state=0)
+    expected = [model.fit(X[train], y[train]).score(X[test], y[test]) for train, test in cv.split(X, y, groups)]
+    search = GridSearchCV(model, {"alpha": [1.0]}, cv=cv).fit(X, y, groups=groups)
+    stacked = StackedGridSearchCV(model, {"alpha": [1.0]}, cv=cv).fit(X, y, groups=groups)
+    for found in (search, stacked):
+        scores = [found.cv_results_[f"split{k}_test_score"][0] for k in range(3)]
+        np.testing.assert_allclose(scores, expected)
+    with config_context(enable_metadata_routing=True):
+        np.testing.assert_allclose(cross_val_score(model, X, y, cv=cv, params={"groups": groups}), expected)
 
 
 def test_estimators_that_refuse_missing_labels_can_use_it_too():

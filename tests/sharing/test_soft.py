@@ -59,7 +59,8 @@ def test_lambda_acts_alike_whatever_the_batches_hold(batch_size, weighted):
     y = np.where(own[:, None] == np.arange(12), truth, np.nan)
     weight = rng.exponential(size=y.shape) if weighted else np.ones(y.shape)
     params = {**LINEAR, "sharing_lambda": 0.01, "lr": 0.01, "lr_schedule": "cosine", "max_epochs": 400}
-    model = MultiTaskRegressor(**{**params, "batch_size": batch_size}).fit(X, y, sample_weight=weight)
+    model = MultiTaskRegressor(**{**params, "batch_size": batch_size, "n_members": 1, "early_stopping": False})
+    model.fit(X, y, sample_weight=weight)
     mean, scale = model._codec.mean, model._codec.scale
     found, z = (model.predict(X) - mean) / scale, (y - mean) / scale
     distance = {}
@@ -78,7 +79,8 @@ def test_weight_decay_acts_alike_whatever_the_batches_hold(batch_size):
     y = X @ truth + 0.3 * rng.normal(size=(240, 4))
     y[rng.random(y.shape) > [0.9, 0.5, 0.2, 0.05]] = np.nan
     params = {"hidden_layer_sizes": (), "weight_decay": 0.3, "optimizer": "adam", "lr": 0.01, "lr_schedule": "cosine"}
-    model = MultiTaskRegressor(batch_size=batch_size, max_epochs=300, random_state=0, **params).fit(X, y)
+    params |= {"batch_size": batch_size, "max_epochs": 300, "n_members": 1, "early_stopping": False}
+    model = MultiTaskRegressor(random_state=0, **params).fit(X, y)
     mean, scale = model._codec.mean, model._codec.scale
     for t, seen in enumerate((~np.isnan(y)).T):  # the loss is half of the mean square
         ridge = Ridge(alpha=0.3 * seen.sum()).fit(X[seen], (y[seen, t] - mean[t]) / scale[t])

@@ -1,16 +1,22 @@
 """Batches of a training table."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from skmtl._rows import rows_of
-from skmtl.training import TensorData, join_tables
+from skmtl.training import TensorData, join_tables, make_tables
 from skmtl.training._batches import Batches
 
 
 def make_data(n=10, weight=True, rows=None):
     X = torch.arange(n, dtype=torch.float32)[:, None].repeat(1, 3)
-    return TensorData(rows_of(X), X[:, :2] * 10, X[:, :2] * 100 if weight else torch.tensor(0.5), rows)
+    places = torch.arange(n) if rows is None else rows.flatten()
+    start = None if rows is None or rows.ndim == 1 else torch.arange(0, rows.numel(), rows.shape[1])[:, None]
+    coefficient = X[places, :2] * 100 if weight else torch.tensor(0.5)
+    return TensorData(rows_of(X), X[:, :2] * 10, coefficient, rows, start)
 
 
 def drawn(batches):
@@ -81,15 +87,39 @@ def test_a_stack_shuffles_as_each_member_would():
         torch.testing.assert_close(x, torch.stack(theirs))
 
 
-def test_tables_are_joined_for_members_that_read_different_ones():
-    one, other = make_data(4, weight=False), make_data(6, weight=False, rows=torch.tensor([5, 3, 1, 0]))
-    joined = join_tables([one, other], [1, 0, 1])
+@pytest.mark.parametrize("weight", [True, False])
+def test_tables_are_joined_for_members_that_read_different_ones(weight):
+    one, other = make_data(4, weight), make_data(6, weight, rows=torch.tensor([5, 3, 1, 0]))
+    joined = join_tables([other, one, other], 1)
     (batch,) = Batches(joined, 10)
-    x, y, weight = batch.x, batch.y, batch.coefficient
+    x, y = batch.x, batch.y
     assert x[:, :, 0].tolist() == [[5, 3, 1, 0], [0, 1, 2, 3], [5, 3, 1, 0]]
     assert y[:, :, 0].tolist() == [[50, 30, 10, 0], [0, 10, 20, 30], [50, 30, 10, 0]]
-    assert weight == 0.5
-    assert join_tables([one], [0, 0]) is one
+    torch.testing.assert_close(batch.coefficient, x[..., :2] * 100 if weight else torch.tensor(0.5))
+    assert join_tables([one, one], 1) is one
+
+
+@pytest.mark.parametrize("weight", [True, False])
+def test_what_tables_have_in_common_is_not_copied(weight):
+    first = make_data(6, weight, rows=torch.tensor([[5, 3], [0, 1]]))
+    other = make_data(6, weight, rows=torch.tensor([[2, 4], [4, 5]]))
+    other = replace(other, X=first.X, y=first.y)
+    joined = join_tables([first, other, first], 2)
+    assert joined.X is first.X
+    assert joined.y is first.y
+    assert joined.index.tolist() == [[5, 3], [0, 1], [2, 4], [4, 5], [5, 3], [0, 1]]
+    (batch,) = Batches(joined, 10)
+    torch.testing.assert_close(batch.coefficient, batch.x[..., :2] * 100 if weight else torch.tensor(0.5))
+
+
+def test_epochs_of_unequal_length_are_filled_up_with_rows_that_count_for_nothing():
+    X, y = torch.arange(5.0)[:, None], torch.zeros(5, 1)
+    divisions = [[np.array([0, 1, 2]), np.array([3, 4])], [np.array([0, 2, 3, 4]), np.array([1])]]
+    data, valid = make_tables(rows_of(X), y, None, divisions, 2)
+    assert data.index.tolist() == [[0, 1, 2, 0], [0, 2, 3, 4]]
+    third, half = 2 / 3, 2 / 4  # a mean over three rows or four, times two steps
+    torch.testing.assert_close(data.coefficient.view(2, 4), torch.tensor([[third] * 3 + [0.0], [half] * 4]))
+    torch.testing.assert_close(valid.coefficient.view(2, 2), torch.tensor([[0.5, 0.5], [1.0, 0.0]]))
 
 
 def test_without_a_generator_rows_keep_their_order():

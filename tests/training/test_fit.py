@@ -69,14 +69,17 @@ def split_of(monkeypatch):
     seen = {}
 
     def spy(run, data, valid):
-        seen["parts"] = [part.index.unique().numpy() for part in (data, valid)]  # some are drawn more than once
+        seen["parts"] = [  # some rows are drawn more than once
+            [rows.unique().numpy() for rows in part.index] if part.by_member else part.index.unique().numpy()
+            for part in (data, valid)
+        ]
         return train(run, data, valid)
 
     train = _base.train
     monkeypatch.setattr(_base, "train", spy)
 
-    def split(model, X, y):
-        model.fit(X, y)
+    def split(model, X, y, **fit_params):
+        model.fit(X, y, **fit_params)
         return seen["parts"]
 
     return split
@@ -103,6 +106,29 @@ def test_rows_without_labels_are_not_split(split_of):
     y[::4] = np.nan
     train, valid = split_of(make_estimator(early_stopping=True), X, y)
     assert not set(range(0, len(y), 4)) & {*train, *valid}
+
+
+def test_whole_groups_are_held_out(split_of):
+    X, y = make_table("regression", n_samples=80)
+    y[:8] = np.nan
+    groups = np.repeat([f"user {k}" for k in range(20)], 4)
+    model = make_estimator(early_stopping=True, n_members=3, validation_fraction=0.2)
+    train, valid = split_of(model, X, y, groups=groups)
+    assert len(train) == len(valid) == 3
+    for own_train, own_valid in zip(train, valid, strict=True):
+        assert not set(groups[own_train]) & set(groups[own_valid])
+        assert {*own_train, *own_valid} == set(range(8, 80))
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [(np.arange(7), r"shape \(48,\).*Found \(7,\)"), (np.zeros(48), "at least two.*Found only 0")],
+)
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_groups_that_are_none(groups, message, early_stopping):
+    X, y = make_table("regression")
+    with pytest.raises(ValueError, match=message):
+        make_estimator(early_stopping=early_stopping).fit(X, y, groups=groups)
 
 
 def test_early_stopping_with_a_task_of_a_single_label():
@@ -361,7 +387,7 @@ def test_the_users_ctrl_c():
         from skmtl import MultiTaskRegressor
 
         X = np.random.default_rng(0).normal(size=(2000, 5))
-        model = MultiTaskRegressor(max_epochs=10**6, batch_size=32, random_state=0)
+        model = MultiTaskRegressor(max_epochs=10**6, batch_size=32, early_stopping=False)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
         with warnings.catch_warnings(record=True) as caught:
