@@ -77,8 +77,6 @@ def why_alone(fit: Fit, protocol: Protocol) -> str | None:
         return "an optimizer class has one learning rate for all"
     if last.warm_start:
         return "warm_start continues an earlier fit"
-    if last.early_stopping and protocol.resumes:
-        return "early_stopping looks back over all epochs"
     return None
 
 

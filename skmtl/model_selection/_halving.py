@@ -13,7 +13,7 @@ from skmtl.model_selection._fit import Protocol, last_step
 from skmtl.model_selection._reporting import warn_interrupted
 from skmtl.model_selection._resumable import ResumableStacks
 from skmtl.model_selection._sklearn_private import BaseSearchCV, Interval, StrOptions
-from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
+from skmtl.model_selection._stacked_search import OPTIONS, StackedSearch
 
 
 class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
@@ -46,8 +46,13 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     n_jobs : int, default=None
         Number of stacks trained at the same time, in threads. None means 1 unless a `joblib.parallel_config` sets
         another number.
-    refit : bool or str, default=True
-        Fit the best candidate on all rows. With several scores, the name of the one that decides.
+    refit : bool, str or callable, default=True
+        Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
+        returns the index of the best candidate of the last rung, given ``cv_results_``, such as `best_mean_rank`.
+        Candidates then survive by the only score, or by "average" of a `make_task_scorer`.
+    refit_params : dict, default=None
+        Parameters that the last fit has beside those of the best candidate: ``{"n_members": 10}`` searches single
+        networks and refits an ensemble. ``best_params_`` is without them.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
@@ -113,10 +118,10 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     -----
     Survivors are those with the best scores after the epochs so far; a candidate that learns slowly may drop out early,
     all the more so with few epochs in the first rung. An ``lr_schedule`` runs over the epochs of the last rung, so
-    earlier rungs see the beginning of it. Candidates with ``early_stopping`` look back over all their epochs, so they
-    are trained alone and anew in each rung, like everything that `StackedGridSearchCV` trains alone; each time they run
-    through the whole schedule. Stacks keep their state between rungs, so under any joblib backend they stay in this
-    process, in threads.
+    earlier rungs see the beginning of it. With ``early_stopping=True`` a candidate is scored by its best weights so
+    far and continues from its last ones; ``"auto"`` is False here, which ``best_params_`` says too. What
+    `StackedGridSearchCV` trains alone begins anew in each rung, and runs through the whole schedule each time. Stacks
+    keep their state between rungs, so under any joblib backend they stay in this process, in threads.
 
     References
     ----------
@@ -145,9 +150,9 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         "factor": [Interval(Integral, 2, None, closed="left")],
         "min_resources": [Interval(Integral, 1, None, closed="left"), StrOptions({"exhaust"})],
         "max_resources": [Interval(Integral, 1, None, closed="left"), None],
-        "refit": ["boolean", str],
+        "refit": ["boolean", str, callable],
         "random_state": ["random_state"],
-        **MAX_BYTES,
+        **OPTIONS,
     }
     _parameter_constraints.pop("pre_dispatch")
 
@@ -163,6 +168,7 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         scoring=None,
         n_jobs=None,
         refit=True,
+        refit_params=None,
         cv=None,
         verbose=0,
         random_state=None,
@@ -186,6 +192,7 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
         self.min_resources = min_resources
         self.max_resources = max_resources
         self.random_state = random_state
+        self.refit_params = refit_params
         self.max_bytes = max_bytes
 
     def _candidates(self):
@@ -196,7 +203,14 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
             candidates = list(ParameterSampler(self.param_grid, self.n_candidates, random_state=self.random_state))
         if any(name in candidate for candidate in candidates):
             raise ValueError(f"{name!r} cannot be searched: the rungs set it. Leave it out of param_grid.")
-        return candidates
+        return [self._never_stopping(candidate) for candidate in candidates]
+
+    def _never_stopping(self, candidate: dict) -> dict:
+        """Return a candidate that stops early only where it is asked to: the rungs say how long it is trained."""
+        prefix, last = last_step(self.estimator)
+        name = f"{prefix}early_stopping"
+        is_auto = candidate.get(name, last.early_stopping) == "auto"
+        return {**candidate, name: False} if is_auto else candidate
 
     def _resource(self) -> str:
         """Return the name of `max_epochs` among the estimator's parameters."""
@@ -270,15 +284,24 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
 
     def _metric(self, scores: dict) -> str:
         """Return by which of several scores candidates survive."""
-        if self.refit not in scores:
+        name = "average" if callable(self.refit) else self.refit
+        if name not in scores:
             raise ValueError(
                 f"refit must name the score by which candidates survive, one of {sorted(scores)}. Found {self.refit!r}."
             )
-        return self.refit
+        return name
 
     @staticmethod
     def _select_best_index(refit, refit_metric, results):
         """Return the best candidate of the last rung."""
         last = np.flatnonzero(results["iter"] == results["iter"].max())
+        if callable(refit):
+            best = refit(results)
+            if best not in last:
+                raise ValueError(
+                    f"refit must return the index of a candidate of the last rung, one of {last.tolist()}. Found "
+                    f"{best!r}."
+                )
+            return int(best)
         scores = results[f"mean_test_{refit_metric}"][last]
         return int(last[0] if np.isnan(scores).all() else last[np.nanargmax(scores)])

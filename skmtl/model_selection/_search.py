@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.model_selection import GridSearchCV, ParameterGrid, ParameterSampler, RandomizedSearchCV
 
-from skmtl.model_selection._stacked_search import MAX_BYTES, StackedSearch
+from skmtl.model_selection._stacked_search import OPTIONS, StackedSearch
 
 
 class StackedGridSearchCV(StackedSearch, GridSearchCV):
@@ -32,6 +32,9 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
         returns the index of the best candidate, given ``cv_results_``.
+    refit_params : dict, default=None
+        Parameters that the last fit has beside those of the best candidate: ``{"n_members": 10}`` searches single
+        networks and refits an ensemble. ``best_params_`` is without them.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
@@ -109,7 +112,7 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
     (90, 3)
     """
 
-    _parameter_constraints = {**GridSearchCV._parameter_constraints, **MAX_BYTES}
+    _parameter_constraints = {**GridSearchCV._parameter_constraints, **OPTIONS}
 
     def __init__(
         self,
@@ -119,6 +122,7 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
         scoring=None,
         n_jobs=None,
         refit=True,
+        refit_params=None,
         cv=None,
         verbose=0,
         pre_dispatch="2*n_jobs",
@@ -138,6 +142,7 @@ class StackedGridSearchCV(StackedSearch, GridSearchCV):
             error_score=error_score,
             return_train_score=return_train_score,
         )
+        self.refit_params = refit_params
         self.max_bytes = max_bytes
 
     def _candidates(self):
@@ -168,6 +173,9 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     refit : bool, str or callable, default=True
         Fit the best candidate on all rows. With several scores, the name of the one that decides; or a function that
         returns the index of the best candidate, given ``cv_results_``.
+    refit_params : dict, default=None
+        Parameters that the last fit has beside those of the best candidate: ``{"n_members": 10}`` searches single
+        networks and refits an ensemble. ``best_params_`` is without them.
     cv : int, splitter or iterable, default=None
         Folds, as in scikit-learn. A number of folds means a seeded `MultiTaskKFold` where scikit-learn would refuse a
         classifier's missing labels.
@@ -241,7 +249,7 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
     (4,)
     """
 
-    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **MAX_BYTES}
+    _parameter_constraints = {**RandomizedSearchCV._parameter_constraints, **OPTIONS}
 
     def __init__(
         self,
@@ -252,6 +260,7 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
         scoring=None,
         n_jobs=None,
         refit=True,
+        refit_params=None,
         cv=None,
         verbose=0,
         pre_dispatch="2*n_jobs",
@@ -274,6 +283,7 @@ class StackedRandomizedSearchCV(StackedSearch, RandomizedSearchCV):
             error_score=error_score,
             return_train_score=return_train_score,
         )
+        self.refit_params = refit_params
         self.max_bytes = max_bytes
 
     def _candidates(self):

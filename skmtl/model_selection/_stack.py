@@ -115,7 +115,7 @@ class Stack:
                 run = training_run(first, [fit.last for fit in self.fits], None, max_epochs or first.max_epochs)
                 self._data, valid = self._join()
                 self._net = train(run, self._data, valid, epochs)
-            elif not all(self._why_failed(k) for k in range(len(self.fits))):
+            elif not self._net.is_done and not all(self._why_failed(k) for k in range(len(self.fits))):
                 go_on(self._net, self._data, epochs - len(self._net.history))
         except DivergedError as error:
             self._reasons = error.reasons

@@ -25,7 +25,8 @@ from skmtl.model_selection._grouping import bytes_of, plan
 from skmtl.model_selection._reporting import announce, naming_undefined, warn_interrupted, warn_not_refitted
 from skmtl.model_selection._sklearn_private import Interval, _check_method_params, _fit_context, scorers_by_name
 
-MAX_BYTES = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None]}
+OPTIONS = {"max_bytes": [Interval(Real, 0, None, closed="neither"), None], "refit_params": [dict, None]}
+"""What all stacked searches have beside the parameters of scikit-learn's."""
 
 
 class StackedSearch:
@@ -84,7 +85,11 @@ class StackedSearch:
         return self._commit(fitted)
 
     def _check_refit(self, y) -> None:
-        """Refuse, before all the training, a `refit` that chooses none of a task scorer's scores."""
+        """Refuse, before all the training, a last fit that could not be: its score, or its parameters."""
+        if self.refit_params is not None:
+            if not self.refit:
+                raise ValueError(f"refit_params are of the last fit: set refit=True. Found refit={self.refit!r}.")
+            with_parameters(self.estimator, self.refit_params)
         if not isinstance(self.scoring, TaskScorer) or not self.refit or callable(self.refit):
             return
         if y is None or not isinstance(last_step(self.estimator)[1], BaseMultiTask):  # others may name tasks otherwise
@@ -153,7 +158,7 @@ class StackedSearch:
         if not self.refit:
             return {}
         start = time.time()
-        best = with_parameters(self.estimator, found["best_params_"])
+        best = with_parameters(self.estimator, {**found["best_params_"], **(self.refit_params or {})})
         try:
             best.fit(X, *(() if y is None else (y,)), **fit_params)
         except KeyboardInterrupt:

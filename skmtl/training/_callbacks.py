@@ -73,16 +73,33 @@ class BestWeights(Callback):
         By how much the validation loss, in its own units, must fall to count.
     compact : bool
         Whether members that have stopped leave the stack, once they are a quarter of it, so that they cost no more.
+    resumes : bool
+        Whether training may continue later: from the last weights, though it leaves the best ones.
+
+    Attributes
+    ----------
+    done_ : bool Tensor of shape (member,)
+        Which members have run out of patience.
     """
 
-    def __init__(self, patience, tol, compact=False):
+    def __init__(self, patience, tol, compact=False, resumes=False):
         self.patience = patience
         self.tol = tol
         self.compact = compact
+        self.resumes = resumes
+
+    def initialize(self):
+        """Forget earlier training."""
+        self.state_ = self.last_ = None
+        return self
 
     def on_train_begin(self, net, **kwargs):
-        """Forget earlier training."""
-        self.state_ = None
+        """Begin anew, or continue from the last weights."""
+        if self.last_ is None:
+            self.state_ = None
+        else:
+            net.engine_.set_network_state(self.last_)
+            self.last_ = None
 
     def on_epoch_end(self, net, **kwargs):
         """Keep the weights of the members that are at their best; stop once all have run out of patience."""
@@ -110,16 +127,26 @@ class BestWeights(Callback):
 
     def _dismiss(self, net) -> None:
         """Let the members that are done leave with their best weights."""
-        stay = (~self.done_).nonzero().flatten().cpu()
         net.engine_.set_network_state(_mixed(self.done_, self.state_, net.engine_.network_state()))
-        net.select_members(stay)
-        self.state_ = {name: rows[stay] for name, rows in self.state_.items()}
-        self.best_, self.best_epoch_, self.done_ = (v[stay] for v in (self.best_, self.best_epoch_, self.done_))
+        net.select_members((~self.done_).nonzero().flatten().cpu())
+
+    def select(self, index: Tensor) -> None:
+        """Continue with the members at these places of the stack."""
+        if self.state_ is None and self.last_ is None:
+            return
+        self.best_, self.best_epoch_, self.done_ = (v[index] for v in (self.best_, self.best_epoch_, self.done_))
+        for name in ("state_", "last_"):
+            if getattr(self, name) is not None:
+                setattr(self, name, {key: rows[index] for key, rows in getattr(self, name).items()})
 
     def on_train_end(self, net, **kwargs):
         """Restore the best weights."""
-        if self.state_ is not None:
-            net.engine_.set_network_state(self.state_)
+        if self.state_ is None:
+            return
+        if self.resumes:
+            self.last_ = net.engine_.network_state()
+        net.engine_.set_network_state(self.state_)
+        if not self.resumes:
             self.state_ = None
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skmtl._rows import rows_of
 from skmtl.training._batches import Batch, Batches
-from skmtl.training._callbacks import StopTraining, is_wish_to_stop, keeps_partial_fits
+from skmtl.training._callbacks import BestWeights, StopTraining, is_wish_to_stop, keeps_partial_fits
 from skmtl.training._data import TensorData
 from skmtl.training._divergence import (
     may_have_diverged,
@@ -183,7 +183,15 @@ class MultiTaskNet(NeuralNet):
         """Continue with the members at these places of the stack; the others wait until training ends."""
         for batches in self._iterators:
             batches.select(index)
+        for _, callback in self.callbacks_:
+            if isinstance(callback, BestWeights):
+                callback.select(index)
         self.engine_.select(index)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every member has stopped early."""
+        return bool(self.record_.stopped) and not any(m not in self.record_.stopped for m in self.active.tolist())
 
     @contextmanager
     def changing(self) -> Iterator[None]:

@@ -84,7 +84,7 @@ def train(run: TrainingRun, data: TensorData, valid: TensorData | None, epochs: 
     `epochs`: train this many now; `go_on` does the rest. None for all.
     """
     with own_generator(run.device):  # it draws the initial weights
-        net = _make_net(run, valid).initialize()
+        net = _make_net(run, valid, resumes=epochs is not None).initialize()
         after = torch.random.get_rng_state()  # a user's module draws on from here in training, as in a plain loop
         _go_on_from(run.earlier, net)
         if run.change_of_units is not None:
@@ -103,7 +103,7 @@ def go_on(net: MultiTaskNet, data: TensorData, epochs: int | None = None) -> Mul
         return net.partial_fit(data, epochs=epochs)
 
 
-def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
+def _make_net(run: TrainingRun, valid: TensorData | None, resumes: bool) -> MultiTaskNet:
     members = run.members
     state = run.weighting.start(len(members), run.plan.layout.n_tasks)
     if not isinstance(state, WeightingState):
@@ -127,7 +127,7 @@ def _make_net(run: TrainingRun, valid: TensorData | None) -> MultiTaskNet:
         max_epochs=run.max_epochs,
         generators=[torch.Generator().manual_seed(seed) for seed in members.distinct_seeds],
         train_split=None if valid is None else predefined_split(valid),
-        callbacks=_callbacks(run),
+        callbacks=_callbacks(run, resumes),
         device=run.device,
         verbose=0,
     )
@@ -139,7 +139,7 @@ def _foreign_decay(members: Members) -> dict[str, float]:
     return {"optimizer__weight_decay": weight_decay} if weight_decay else {}
 
 
-def _callbacks(run: TrainingRun) -> list:
+def _callbacks(run: TrainingRun, resumes: bool) -> list:
     """Return the user's callbacks and ours; those that stop training go last, for the others to see every epoch."""
     callbacks = list(run.callbacks)
     for callback in callbacks:
@@ -148,8 +148,9 @@ def _callbacks(run: TrainingRun) -> list:
     if run.verbose:
         callbacks.append(EpochProgress())
     if run.patience is not None:
-        compact = isinstance(run.optimizer, str) and not run.callbacks  # these may hold on to net and optimiser
-        callbacks.append(("best_weights", BestWeights(run.patience, run.tol, compact)))
+        # Callbacks may hold on to net and optimiser; those that stopped in one rung of a search are there in the next.
+        compact = isinstance(run.optimizer, str) and not run.callbacks and not resumes
+        callbacks.append(("best_weights", BestWeights(run.patience, run.tol, compact, resumes)))
     return sorted(callbacks, key=_stops)  # stable: the user's order stays
 
 

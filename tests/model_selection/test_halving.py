@@ -198,3 +198,51 @@ def test_verbose_tells_the_rungs(capsys):
     said = capsys.readouterr().out
     assert "Rung 1 of 3: 9 candidates, 1 epochs" in said
     assert "Rung 3 of 3: 1 candidates, 9 epochs" in said
+
+
+# ---- early stopping --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sharing", ["hard", "soft", "attention"])
+@pytest.mark.parametrize("params", [{}, {"n_members": 3}, {"dropout": 0.3}, {"batch_size": 500}], ids=str)
+def test_candidates_that_stop_early_are_what_they_are_alone_in_every_rung(sharing, params):
+    """Those that stopped stay as they were, the others continue from their last weights, and all show their best."""
+    X, y = make_table("regression", n_samples=80)
+    stops = {"early_stopping": True, "n_iter_no_change": 2, "tol": 0.0, "validation_fraction": 0.2}
+    model = make_estimator(sharing=sharing, max_epochs=24, **stops, **params)
+    grid = {"lr": [1e-3, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2], "random_state": [0, 3]}
+    folds = KFold(2, shuffle=True, random_state=0)
+    search = HalvingStackedSearchCV(model, grid, cv=folds, factor=2, min_resources=6).fit(X, y)
+    assert search.n_resources_ == [6, 12, 24]
+    assert search.n_stacks_ <= 2  # nothing is trained alone
+    results, epochs = search.cv_results_, set()
+    for row, parameters in enumerate(results["params"]):
+        for split, (train, test) in enumerate(folds.split(X)):
+            alone = clone(model).set_params(**parameters).fit(X[train], y[train])
+            epochs.add((results["n_resources"][row], alone.n_iter_))
+            assert results[f"split{split}_test_score"][row] == pytest.approx(alone.score(X[test], y[test]), abs=1e-8)
+    assert len({n_iter for most, n_iter in epochs if n_iter < most}) > 1  # some stopped, in different epochs
+    assert any(n_iter > 6 for _, n_iter in epochs)
+    alone = clone(model).set_params(**search.best_params_).fit(X, y)
+    assert search.best_estimator_.n_iter_ == alone.n_iter_
+
+
+def test_a_search_all_of_whose_candidates_have_stopped():
+    X, y = make_table("regression", n_samples=80)
+    model = make_estimator(early_stopping=True, n_iter_no_change=1, tol=1e9, max_epochs=27)
+    search = HalvingStackedSearchCV(model, {"lr": [0.01, 0.02, 0.03, 0.05]}, cv=2, factor=2, min_resources=3).fit(X, y)
+    scores = {}
+    for parameters, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True):
+        scores.setdefault(parameters["lr"], set()).add(score)
+    assert all(len(own) == 1 for own in scores.values())
+    assert search.best_estimator_.n_iter_ == 2
+
+
+def test_rungs_do_not_stop_early_unless_asked_to():
+    X, y = make_table("regression", n_samples=240)
+    model = make_estimator(early_stopping="auto", max_epochs=4)
+    search = HalvingStackedSearchCV(model, {"lr": [0.01, 0.02, 0.03, 0.04]}, cv=2, factor=2).fit(X, y)
+    assert search.best_params_["early_stopping"] is False
+    assert not search.best_estimator_.early_stopping_
+    asked = HalvingStackedSearchCV(model, {"early_stopping": [True, "auto"]}, cv=2, factor=2).fit(X, y)
+    assert {parameters["early_stopping"] for parameters in asked.cv_results_["params"]} == {True, False}

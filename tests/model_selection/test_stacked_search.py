@@ -729,10 +729,11 @@ def test_no_thread_outlives_a_search_that_raises():
 @pytest.mark.parametrize(
     ("ours", "theirs"), [(StackedGridSearchCV, GridSearchCV), (StackedRandomizedSearchCV, RandomizedSearchCV)]
 )
-def test_parameters_are_scikit_learns_and_one_more(ours, theirs):
+def test_parameters_are_scikit_learns_and_two_more(ours, theirs):
     search, plain = ours(make_estimator(), GRID), theirs(make_estimator(), GRID)
     params = search.get_params(deep=False)
     assert params.pop("max_bytes") is None
+    assert params.pop("refit_params") is None
     assert params.keys() == plain.get_params(deep=False).keys()
     copy = clone(search.set_params(max_bytes=1e6, n_jobs=2, estimator__lr=0.5))
     assert (copy.max_bytes, copy.n_jobs, copy.estimator.lr) == (1e6, 2, 0.5)
