@@ -8,6 +8,7 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import check_cv
+from sklearn.utils.validation import has_fit_parameter
 
 from skmtl._base import BaseMultiTask
 from skmtl._table import read_targets
@@ -44,6 +45,14 @@ def search_splits(estimator, cv, X, y, params: dict) -> list[tuple]:
 
 def _is_number(cv) -> bool:
     return cv is None or (isinstance(cv, numbers.Integral) and not isinstance(cv, bool))
+
+
+def with_groups(estimator, params: dict) -> tuple[dict, dict]:
+    """Return the parameters of fit and those of the splitter: ``groups``, which a fit that takes them gets as well."""
+    if "groups" not in params:
+        return params, {}
+    own = params if has_fit_parameter(estimator, "groups") else {k: v for k, v in params.items() if k != "groups"}
+    return own, {"groups": params["groups"]}
 
 
 def fit_rows(estimator, X, y, rows: np.ndarray, params: dict):

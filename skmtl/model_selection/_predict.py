@@ -9,7 +9,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skmtl._labels import common_dtype, objects_of
 from skmtl._table import TargetTable, read_targets
-from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
+from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows, with_groups
 from skmtl.model_selection._sklearn_private import _num_samples
 from skmtl.tasks import sorted_classes
 
@@ -37,8 +37,9 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
     n_jobs : int, default=None
         Folds fitted at the same time, as in joblib.
     params : dict, default=None
-        Parameters of ``fit``; those with one entry per row, such as ``sample_weight``, are split with the rows. With
-        metadata routing enabled they go where they are requested: to ``fit`` and to the splitter.
+        Parameters of ``fit``; those with one entry per row, such as ``sample_weight``, are split with the rows.
+        ``groups`` also goes to the splitter, and to ``fit`` only if that takes them. With metadata routing enabled all
+        go where they are requested: to ``fit`` and to the splitter.
 
     Returns
     -------
@@ -82,7 +83,7 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
 def _routed(estimator, splitter, params: dict) -> tuple[dict, dict]:
     """Return the parameters of fit and those of the splitter."""
     if not get_config()["enable_metadata_routing"]:
-        return params, {}
+        return with_groups(estimator, params)
     router = MetadataRouter(owner="cross_val_predict")
     router.add(splitter=splitter, method_mapping=MethodMapping().add(caller="fit", callee="split"))
     router.add(estimator=estimator, method_mapping=MethodMapping().add(caller="fit", callee="fit"))

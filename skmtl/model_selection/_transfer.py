@@ -12,7 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skmtl.metrics import TaskScorer, make_task_scorer
 from skmtl.model_selection._defined import warn_undefined
 from skmtl.model_selection._fit import last_step
-from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows
+from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows, with_groups
 from skmtl.model_selection._gain import TransferGain
 from skmtl.sharing import IndependentSharing
 
@@ -58,7 +58,8 @@ def transfer_gain(
         are still reported as gained or lost. ``"holm"`` keeps the chance of even one such error below
         5 %: it adjusts p-values and verdicts; intervals stay those of single tasks.
     params : dict, default=None
-        Parameters of ``fit`` for both sides; those with one entry per row are split with the rows.
+        Parameters of ``fit`` for both sides; those with one entry per row are split with the rows. ``groups`` also goes
+        to the splitter, and to ``fit`` only if that takes them.
     n_jobs : int, default=None
         Fits run at the same time, as in joblib.
 
@@ -108,9 +109,10 @@ def transfer_gain(
     check_same_length(X, y)
     shared, alone = clone(estimator), _without_sharing(estimator)
     scorer = _task_scorer(scoring, estimator)
-    splits = _all_splits(cv, n_repeats, X, y)
+    fit_params, split_params = with_groups(estimator, params or {})
+    splits = _all_splits(cv, n_repeats, X, y, split_params)
     jobs = [(model, train, test) for train, test in splits for model in _equally_seeded(shared, alone)]
-    scores = Parallel(n_jobs=n_jobs)(delayed(_fit_and_score)(*job, X, y, scorer, params or {}) for job in jobs)
+    scores = Parallel(n_jobs=n_jobs)(delayed(_fit_and_score)(*job, X, y, scorer, fit_params) for job in jobs)
     names = list(scores[0])
     table = np.array([list(s.values()) for s in scores]).T  # (task, 2 * fold)
     warn_undefined(names, np.isnan(table[:, ::2] + table[:, 1::2]))
@@ -152,7 +154,7 @@ def _task_scorer(scoring, estimator) -> TaskScorer:
     return make_task_scorer(scoring)
 
 
-def _all_splits(cv, n_repeats, X, y) -> list[tuple[np.ndarray, np.ndarray]]:
+def _all_splits(cv, n_repeats, X, y, params: dict) -> list[tuple[np.ndarray, np.ndarray]]:
     redrawn = cv is None or isinstance(cv, numbers.Integral)
     repeats = (2 if redrawn else 1) if n_repeats is None else n_repeats
     if not isinstance(repeats, numbers.Integral) or int(repeats) < 1:
@@ -162,7 +164,7 @@ def _all_splits(cv, n_repeats, X, y) -> list[tuple[np.ndarray, np.ndarray]]:
             "n_repeats redraws the folds of cv=None or of an integer. Found a splitter: repeat within it, as "
             "RepeatedKFold does."
         )
-    splits = [split for seed in range(int(repeats)) for split in as_splitter(cv, seed).split(X, y)]
+    splits = [split for seed in range(int(repeats)) for split in as_splitter(cv, seed).split(X, y, **params)]
     if len(splits) < 2:
         raise ValueError(f"An interval needs at least two folds. Found {len(splits)}.")
     return splits

@@ -13,7 +13,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold, cross_val_score, cross_validate
 
 from skmtl.metrics import make_task_scorer
-from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV
+from skmtl.model_selection import MultiTaskKFold, StackedGridSearchCV, cross_val_predict, transfer_gain
 from tests._cases import make_table
 from tests.model_selection._stand_in import MeanSlopes, Trees
 
@@ -177,6 +177,34 @@ def test_groups_reach_the_splitter_through_scikit_learns_tools():
         np.testing.assert_allclose(scores, expected)
     with config_context(enable_metadata_routing=True):
         np.testing.assert_allclose(cross_val_score(model, X, y, cv=cv, params={"groups": groups}), expected)
+
+
+class _Spy(MeanSlopes):
+    """Notes the groups of the rows of each fit."""
+
+    seen = []
+
+    def fit(self, X, y, groups=None):
+        self.seen.append(groups)
+        return super().fit(X, y)
+
+
+@pytest.mark.parametrize("estimator", [MeanSlopes(), _Spy()])
+def test_groups_are_kept_together_where_predictions_and_gains_are_cross_validated(estimator):
+    """Each group has slopes of its own: rows of it that are learned would be seen in its predictions."""
+    groups = np.repeat(["a", "b", "c"], 6)
+    slope = np.repeat([1.0, 10.0, 100.0], 6)
+    X = np.ones((18, 1))
+    y = np.column_stack([slope, slope])
+    _Spy.seen.clear()
+    predicted = cross_val_predict(estimator, X, y, cv=3, params={"groups": groups})
+    np.testing.assert_allclose(predicted[::6, 0], [55.0, 50.5, 5.5])  # the mean slope of the two other groups
+    result = transfer_gain(
+        estimator, X, y, cv=MultiTaskKFold(3), scoring="neg_mean_absolute_error", params={"groups": groups}
+    )
+    np.testing.assert_allclose(np.sort(result.shared[0]), [-94.5, -54.0, -40.5])
+    assert all(len(set(seen)) == 2 for seen in _Spy.seen)
+    assert len(_Spy.seen) == (9 if isinstance(estimator, _Spy) else 0)  # three for predictions, six for gains
 
 
 def test_estimators_that_refuse_missing_labels_can_use_it_too():
