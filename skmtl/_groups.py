@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from skmtl._label_codes import class_codes
 from skmtl._stratify import Labels
+from skmtl._table import read_targets
 
 
 def group_codes(groups: ArrayLike, n_samples: int) -> np.ndarray:
@@ -15,8 +17,8 @@ def group_codes(groups: ArrayLike, n_samples: int) -> np.ndarray:
 
     Parameters
     ----------
-    groups : array-like of shape (n_samples,)
-        Names or numbers of the groups.
+    groups : array-like, masked array, or pandas, polars or Arrow column, of shape (n_samples,)
+        Hashable names or numbers of the groups.
     n_samples : int
         Number of rows that it must have.
 
@@ -25,16 +27,15 @@ def group_codes(groups: ArrayLike, n_samples: int) -> np.ndarray:
     ValueError
         If there is not one group for each row, one is missing, or all rows are of one group.
     """
-    import pandas as pd
-
-    values = np.asarray(groups)
-    if values.shape != (n_samples,):
-        raise ValueError(f"groups must have shape {(n_samples,)}, one group for each row. Found {values.shape}.")
-    codes, found = pd.factorize(values)
-    if (codes < 0).any():
-        raise ValueError(f"groups must name the group of every row. Found {(codes < 0).sum()} missing.")
-    if len(found) < 2:
-        raise ValueError(f"groups must be at least two, to keep one apart. Found only {found[0]}.")
+    table = read_targets(groups, "groups")
+    shape = (len(table),) if table.ndim == 1 else table.observed.shape
+    if shape != (n_samples,):
+        raise ValueError(f"groups must have shape {(n_samples,)}, one group for each row. Found {shape}.")
+    if not table.observed.all():
+        raise ValueError(f"groups must name the group of every row. Found {(~table.observed).sum()} missing.")
+    codes = class_codes(table.columns[0])
+    if codes.max(initial=0) == 0:
+        raise ValueError(f"groups must be at least two, to keep one apart. Found only {table.columns[0][0]}.")
     return codes
 
 

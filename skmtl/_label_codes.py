@@ -35,7 +35,7 @@ def label_codes(
     for t, column in enumerate(columns):
         labels = column[observed[:, t]]
         binned = is_continuous(labels) if continuous is None else continuous[t]
-        codes[observed[:, t], t] = _bins(labels, n_bins) if binned else _classes(labels)
+        codes[observed[:, t], t] = _bins(labels, n_bins) if binned else class_codes(labels)
     return codes
 
 
@@ -72,10 +72,10 @@ def _bins(labels: np.ndarray, n_bins: int) -> np.ndarray:
     inner = np.arange(1, n_bins) / n_bins
     numbers = labels.astype(float, copy=False)
     edges = np.unique(np.quantile(numbers, inner, method="inverted_cdf"))
-    return _classes(np.searchsorted(edges, numbers, side="left"))
+    return class_codes(np.searchsorted(edges, numbers, side="left"))
 
 
-def _classes(labels: np.ndarray) -> np.ndarray:
+def class_codes(labels: np.ndarray) -> np.ndarray:
     """Return the number of each label's class: sorted, or for objects, which may not be sortable, as first found."""
     if labels.dtype.kind == "O":
         position = {label: c for c, label in enumerate(dict.fromkeys(labels.tolist()))}

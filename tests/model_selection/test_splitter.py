@@ -157,6 +157,8 @@ def test_folds_of_groups_are_as_even_as_scikit_learns():
         ([0, 1, 2], r"inconsistent numbers of samples: \[6, 6, 3\]"),
         (np.zeros((6, 1)), r"groups must have shape \(6,\), one group for each row. Found \(6, 1\)"),
         (["a", None, "b", "c", "d", "e"], "group of every row. Found 1 missing"),
+        (np.ma.array([0, 1, 2, 3, 4, 5], mask=[0, 1, 0, 0, 0, 0]), "group of every row. Found 1 missing"),
+        (pd.Series([0, 1, None, 3, 4, 5], dtype="Int64"), "group of every row. Found 1 missing"),
         ([1, 1, 1, 1, 1, 1], "groups must be at least two.*Found only"),
         ([1, 1, 1, 2, 2, 2], "n_splits=3 greater than the number of groups: 2"),
     ],
@@ -164,6 +166,20 @@ def test_folds_of_groups_are_as_even_as_scikit_learns():
 def test_bad_groups(groups, message):
     with pytest.raises(ValueError, match=message):
         list(MultiTaskKFold(3).split(np.zeros(6), np.arange(6), groups))
+
+
+@pytest.mark.parametrize("container", [list, lambda g: np.array(g, dtype=object), pd.Series])
+def test_names_of_groups_of_several_types_differ(container):
+    groups = container([1, "1", 1, "1", "a", "a"])
+    folds = [sorted(test) for _, test in MultiTaskKFold(3, random_state=0).split(np.zeros(6), np.zeros(6), groups)]
+    assert sorted(folds) == [[0, 2], [1, 3], [4, 5]]
+
+
+@pytest.mark.parametrize("container", [np.array, pd.Series, lambda g: pd.Series(g, dtype="category"), pl.Series])
+def test_containers_of_groups(container):
+    groups = ["b", "a", "b", "c", "a", "c"]
+    folds = [sorted(t) for _, t in MultiTaskKFold(3, random_state=0).split(np.zeros(6), np.zeros(6), container(groups))]
+    assert sorted(folds) == [[0, 2], [1, 4], [3, 5]]
 
 
 def test_groups_reach_the_splitter_through_scikit_learns_tools():
