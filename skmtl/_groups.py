@@ -6,10 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from skmtl._label_codes import class_codes
 from skmtl._stratify import Labels
 from skmtl._table import read_targets
+
+_EFFORT = 20_000_000  # products for all moves after placing, some tenths of a second
+_PAIRS = 300  # up to this many groups, all pairs are tried
+_LEAST = 1e-9  # gains below it may be rounding errors
 
 
 def group_codes(groups: ArrayLike, n_samples: int) -> np.ndarray:
@@ -63,7 +68,8 @@ def assign_groups(codes: np.ndarray, groups: np.ndarray, proportions: ArrayLike,
     Groups are placed one by one, those first that hold most of a label or of all rows, each in the part where it adds
     least to the sum over labels of :math:`(n - sN)^2 / (s N^2)`, with n the rows of a label that a part has, N all of
     them and s the size of the part. scikit-learn's StratifiedGroupKFold goes about it in a similar way, for one task
-    and parts of equal size.
+    and parts of equal size. Then the best move of a group, or exchange of two where there are at most 300 groups, is
+    made again and again, as long as the sum becomes less.
     """
     share = np.asarray(proportions, dtype=float) / np.sum(proportions)
     held, number, amount, total = _labels_by_group(codes, groups)
@@ -86,7 +92,57 @@ def assign_groups(codes: np.ndarray, groups: np.ndarray, proportions: ArrayLike,
         empty -= have[best, -1] == 0
         have[best, labels] += rows
         part[group] = best
+    _improve(part, csr_array((amount, number, held), shape=(n_groups, len(total))), total, share)
     return part[groups]
+
+
+def _improve(part: np.ndarray, counts: csr_array, total: np.ndarray, share: np.ndarray) -> None:
+    """Make the best move or exchange of groups, again and again, until none lessens the imbalance.
+
+    Parameters
+    ----------
+    part : int array of shape (n_groups,)
+        Part of each group, changed in place.
+    counts : sparse array of shape (n_groups, n_labels)
+        Rows of each label in each group.
+    total : array of shape (n_labels,)
+        Rows of each label.
+    share : array of shape (n_parts,)
+        Wanted size of each part, of 1.
+    """
+    n_groups, n_parts = len(part), len(share)
+    counts = counts / np.maximum(total, 1)  # the imbalance is the sum over parts and labels of excess**2 / share
+    overlap = (counts @ counts.T).toarray() if n_groups <= _PAIRS else None
+    for _ in range(min(2 * n_groups, _EFFORT // (counts.nnz * n_parts))):
+        moves = _moves(part, counts, share)
+        exchanges = np.zeros((1, 1)) if overlap is None else _exchanges(part, moves, overlap, share)
+        moves[np.bincount(part, minlength=n_parts)[part] == 1] = np.inf  # no part is emptied
+        moves[np.arange(n_groups), part] = np.inf
+        if min(moves.min(), exchanges.min()) > -_LEAST:
+            break
+        if moves.min() <= exchanges.min():
+            group, target = np.unravel_index(moves.argmin(), moves.shape)
+            part[group] = target
+        else:
+            pair = list(np.unravel_index(exchanges.argmin(), exchanges.shape))
+            part[pair] = part[pair[::-1]]
+
+
+def _moves(part: np.ndarray, counts: csr_array, share: np.ndarray) -> np.ndarray:
+    """Return by how much the imbalance grows if a group moves to a part, (n_groups, n_parts)."""
+    own = np.arange(len(part)), part
+    members = csr_array((np.ones(len(part)), own[::-1]), shape=(len(share), len(part)))
+    excess = (members @ counts).toarray() - share[:, None]  # (part, label)
+    slope, square = 2 * (counts @ excess.T), (counts**2).sum(axis=1)[:, None]
+    return (square + slope) / share + ((square - slope) / share)[own][:, None]
+
+
+def _exchanges(part: np.ndarray, moves: np.ndarray, overlap: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Return by how much the imbalance grows if two groups change places, (n_groups, n_groups)."""
+    there, per_share = moves[:, part], 1 / share[part]  # the first group to the part of the second
+    change = there + there.T - 2 * overlap * (per_share[:, None] + per_share)
+    change[part[:, None] == part] = np.inf
+    return change
 
 
 def _labels_by_group(codes: np.ndarray, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
