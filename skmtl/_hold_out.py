@@ -24,26 +24,53 @@ def hold_out(codes: np.ndarray, fraction: float, seed: int, groups: np.ndarray |
     seed : int
         Of the draw.
     groups : int array of shape (n_samples,) or None
-        Rows of one group are held out together; the part is then as large as groups allow.
+        Rows of one group are held out together; the part is then as large as groups allow. Groups that alone have a
+        class or a task stay in training, and the others are divided.
 
     Returns
     -------
     bool array of shape (n_samples,)
-        True for the rows held out; none is, or all are, where the rows are too few.
+        True for the rows held out; none is, or all are, where the rows are too few or no group can be spared.
     """
+    if groups is not None:
+        return _hold_out_groups(codes, fraction, seed, groups)
     rng, n = np.random.RandomState(seed), len(codes)
     size = min(max(round(fraction * n), 1), n - 1)
     if size < 1:
         return np.zeros(n, dtype=bool)
     n_parts, rest = divmod(n, size)
-    sizes = [size] * n_parts + [rest] * (rest > 0)
-    part = assign_parts(codes, sizes, rng) if groups is None else assign_groups(codes, groups, sizes, rng)
-    held_out = part == rng.randint(n_parts)
+    held_out = assign_parts(codes, [size] * n_parts + [rest] * (rest > 0), rng) == rng.randint(n_parts)
     labels = _numbered(codes)
-    moved = _give_back(labels, held_out, np.arange(len(codes)) if groups is None else groups)
-    if groups is None:
-        _replace(labels, held_out, moved, rng)
+    moved = _give_back(labels, held_out, np.arange(n))
+    _replace(labels, held_out, moved, rng)
     return held_out
+
+
+def _hold_out_groups(codes: np.ndarray, fraction: float, seed: int, groups: np.ndarray) -> np.ndarray:
+    """Return which rows are held out, whole groups of them, (n_samples,)."""
+    rng, n, labels = np.random.RandomState(seed), len(codes), _numbered(codes)
+    rows = np.flatnonzero(~_needed(labels, groups))
+    held_out = np.zeros(n, dtype=bool)
+    if not len(rows) or n < 2:
+        return held_out
+    size = min(max(round(fraction * n), 1), n - 1)
+    n_parts, rest = divmod(len(rows), size)
+    sizes = [size] * n_parts + [rest] * (rest > 0)
+    own = np.unique(groups[rows], return_inverse=True)[1]
+    n_groups = int(own.max()) + 1
+    if n_groups < len(sizes):  # some parts would be empty
+        n_parts, sizes = n_groups, [1] * n_groups
+    held_out[rows] = assign_groups(codes[rows], own, sizes, rng) == rng.randint(max(n_parts, 1))
+    _give_back(labels, held_out, groups)
+    return held_out
+
+
+def _needed(labels: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Return which rows are of a group that alone has a label, (n_samples,)."""
+    n_labels = int(labels.max(initial=0)) + 1
+    group, label = np.divmod(np.unique(groups[:, None] * n_labels + labels), n_labels)
+    alone = np.bincount(label, minlength=n_labels) == 1
+    return np.isin(groups, group[alone[label] & (label > 0)])
 
 
 def _numbered(codes: np.ndarray) -> np.ndarray:

@@ -81,5 +81,36 @@ def test_whole_groups_are_held_out():
         assert 20 <= held_out.sum() <= 60
 
 
+@pytest.mark.parametrize("n_needed", [1, 4, 9])
+def test_groups_that_can_be_spared_are_held_out_whichever_is_drawn(n_needed):
+    """Groups that alone have a class stay in training; each of the others is held out by some member."""
+    groups = np.repeat(np.arange(10), 15)
+    codes = np.zeros((150, 2), dtype=int)
+    codes[15 * np.arange(n_needed), 0] = 1 + np.arange(n_needed)
+    drawn = [set(groups[hold_out(codes, 0.1, seed, groups)]) for seed in range(150)]
+    assert {len(held_out) for held_out in drawn} == {1}
+    assert set.union(*drawn) == set(range(n_needed, 10))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(2, 80), st.integers(2, 12), st.sampled_from([0.02, 0.1, 0.4, 0.8]), st.integers(0, 10**6))
+def test_training_keeps_every_label_of_groups_and_some_are_held_out_where_any_can_be_spared(n, n_groups, share, seed):
+    rng = np.random.default_rng(seed)
+    codes, groups = draw_codes(rng, n, 3, int(rng.integers(1, 8)), 0.3), rng.integers(0, n_groups, n)
+    held_out = hold_out(codes, share, seed, np.unique(groups, return_inverse=True)[1])
+    assert not set(groups[held_out]) & set(groups[~held_out])
+    assert labels_of(codes[~held_out]) == labels_of(codes)
+    spare = [labels_of(codes[groups != group]) == labels_of(codes) for group in set(groups)]
+    assert held_out.any() == (any(spare) and len(spare) > 1) or not labels_of(codes)
+
+
+@pytest.mark.parametrize("n_groups", [2, 3, 5])
+def test_fewer_groups_than_parts_of_the_wanted_size(n_groups):
+    groups = np.repeat(np.arange(n_groups), 20)
+    codes = np.zeros((len(groups), 1), dtype=int)
+    drawn = [set(groups[hold_out(codes, 0.05, seed, groups)]) for seed in range(60)]
+    assert set(map(frozenset, drawn)) == {frozenset([group]) for group in range(n_groups)}
+
+
 def test_one_row_cannot_be_held_out():
     assert hold_out(np.zeros((1, 1), dtype=int), 0.5, 0).tolist() == [False]
