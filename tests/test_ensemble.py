@@ -141,6 +141,20 @@ def test_the_rows_that_members_hold_out(missing):
     assert set.union(*rows.train) == labelled
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("missing", [0.0, 0.4])
+@pytest.mark.parametrize("batch_size", [16, 500])
+def test_members_hold_out_the_same_rows_on_a_gpu(missing, batch_size):
+    X, y = make_table("regression", n_samples=120, missing=missing, dtype=np.float32)
+    params = {"n_members": 4, "early_stopping": True, "n_iter_no_change": 2, "max_epochs": 12, "tol": 0.0}
+    ours, theirs = (
+        make_estimator(device=device, batch_size=batch_size, **params).fit(X, y) for device in ("cuda", "cpu")
+    )
+    assert ours.network_.heads.stack.weight_0.is_cuda
+    assert ours.n_iter_ == theirs.n_iter_
+    np.testing.assert_allclose(ours.predict(X), theirs.predict(X), rtol=1e-2, atol=1e-2)
+
+
 def test_equal_seed_equal_bits():
     X, y = make_table("multiclass")
     one, two, other = (

@@ -32,7 +32,8 @@ and are reported on
 At most {MAX_TRAIN:,} training and {MAX_TEST:,} test rows, drawn by seed; the file's split where it has one, else folds.
 {NOTES}
 Score: mean over tasks of R2 (no less than -1) or ROC-AUC (of each class against the rest, their mean). Tasks of one
-class, or with a class that training lacks, are left out. Normalised: 0 is the constant, 1 the best model of the set.
+class, or with a class that training lacks, are left out. Normalised: 0 is the constant, 1 the best model of the set;
+sets on which no model beats the constant are left out of its mean.
 Seconds: processor time of encoding, fit and prediction on one thread.
 
 {BUDGETS}"""
@@ -92,28 +93,29 @@ def report(rows: list[dict], models: list[str]) -> None:
         here = [model for model in models if (name, model) in mean]
         best = max(mean[name, model] for model in here) - zero[name]
         for model, rank in zip(here, rankdata([-mean[name, model] for model in here]), strict=True):
-            normal[model][name] = (mean[name, model] - zero[name]) / best
+            normal[model][name] = (mean[name, model] - zero[name]) / best if best > 0 else np.nan
             ranks[model].append(rank)
         lines.append([name, *(f"{mean[name, m]:.4f}" if m in here else "-" for m in models)])
     print_table(["set", *models], lines)
     print_table(
         ["model", "sets", "normalised", "mean rank", "ours: wins-losses", "ours - it, same sets", "seconds", "ours/it"],
-        [_summary(model, by, normal, ranks, names) for model in models],
+        [_summary(model, by, mean, normal, ranks, names) for model in models],
     )
     _below_linear(by, names)
 
 
-def _summary(model: str, by: dict, normal: dict, ranks: dict, names: list[str]) -> list[str]:
+def _summary(model: str, by: dict, mean: dict, normal: dict, ranks: dict, names: list[str]) -> list[str]:
     common = [name for name in names if name in normal[model] and name in normal["skmtl"]]
-    gains = np.array([normal["skmtl"][name] - normal[model][name] for name in common])
+    gains = np.array([mean[name, "skmtl"] - mean[name, model] for name in common])
+    normal_gains = [normal["skmtl"][name] - normal[model][name] for name in common]
     spent = {m: sum(row["seconds"] for name in common for row in by[name, m].values()) for m in (model, "skmtl")}
     return [
         model,
         str(len(normal[model])),
-        f"{np.mean(list(normal[model].values())):.4f}",
+        f"{np.nanmean(list(normal[model].values())):.4f}",
         f"{np.mean(ranks[model]):.2f}",
         f"{(gains > 0).sum()}-{(gains < 0).sum()}",
-        f"{gains.mean():+.4f}",
+        f"{np.nanmean(normal_gains):+.4f}",
         f"{spent[model]:.1f}",
         f"{spent['skmtl'] / spent[model]:.3f}",
     ]
