@@ -29,7 +29,7 @@ from skmtl.preprocessing import TableEncoder
 MAX_FITS = {"catboost": 20, "realmlp": 8}  # of one fold; sets that need more are left out of a model's row
 MAX_ROWS = {"realmlp": 1_500}
 BUDGETS = """skmtl     MultiTaskRegressor() or MultiTaskClassifier() as they are, behind table_pipeline.
-search    StackedRandomizedSearchCV over search_space, 20 candidates of one network by 5 folds, refit=best_mean_rank,
+search    StackedRandomizedSearchCV over search_space, 20 candidates of one network by 3 folds, refit=best_mean_rank,
           refit_params n_members=10; behind table_pipeline.
 linear    per task RidgeCV over 13 penalties, or LogisticRegressionCV over 4 by 3 folds; the encoded table.
 forest    200 trees, for all tasks together where labels are complete, else per task; the plain table, medians, codes.
@@ -83,7 +83,7 @@ def fit_search(tables: Tables):
         search_space(model),
         n_iter=20,
         scoring=make_task_scorer("r2" if tables.is_regression else "roc_auc"),
-        cv=MultiTaskKFold(5, random_state=tables.seed),
+        cv=MultiTaskKFold(3, random_state=tables.seed),
         refit=best_mean_rank,
         refit_params={"model__n_members": 10},
         random_state=tables.seed,
