@@ -11,7 +11,7 @@ from skmtl._stratify import assign_parts
 def hold_out(codes: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Return which rows are held out, (n_samples,).
 
-    The rows are divided into as many stratified parts of this size as there can be, and one of them is drawn: so each
+    The rows are divided into as many stratified parts of that size as there can be, and one of them is drawn: so each
     row is as likely to be held out as any other, those of rare classes too. A class or a task whose labels all are in
     that part would be lost to training; rows of it stay in training, and others are held out in their stead.
 
@@ -38,8 +38,9 @@ def hold_out(codes: np.ndarray, fraction: float, seed: int, groups: np.ndarray |
     size = min(max(round(fraction * n), 1), n - 1)
     if size < 1:
         return np.zeros(n, dtype=bool)
-    n_parts, rest = divmod(n, size)
-    held_out = assign_parts(codes, [size] * n_parts + [rest] * (rest > 0), rng) == rng.randint(n_parts)
+    n_parts = n // size
+    held_out = assign_parts(codes, np.ones(n_parts), rng) == rng.randint(n_parts)
+    held_out[rng.permutation(np.flatnonzero(held_out))[size:]] = False  # parts are larger where no number of them fits
     labels = _numbered(codes)
     moved = _give_back(labels, held_out, np.arange(n))
     _replace(labels, held_out, moved, rng)

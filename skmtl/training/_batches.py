@@ -97,7 +97,7 @@ class Batches:
             yield self._whole
             return
         places = self._order()
-        if places.ndim == 1 and self._draw.is_small and not self.data.by_member:
+        if places.ndim == 1 and self._draw.at_once:
             yield from self._draw.cut(places, self.batch_size)
             return
         for part in places.split(self.batch_size, dim=-1):
@@ -137,14 +137,14 @@ class _Draw:
         self._epoch: list[Tensor] = []
         self._parts: list[tuple[Tensor, ...]] = []  # its batches
         n_bytes = len(data.X) * data.X.row_bytes + sum(table.nbytes for table in self._labels)
-        self.is_small = n_bytes <= CACHED  # so an epoch may be gathered at once
+        self.at_once = n_bytes <= CACHED and not data.by_member  # whether an epoch may be gathered so
 
     def cut(self, places: Tensor, batch_size: int) -> Iterator[Batch]:
         """Gather the rows of an epoch at once, (n,), and yield batches of them."""
         if not self._epoch:
             self._epoch = self._new(len(places))
             self._parts = list(zip(*(table.split(batch_size) for table in self._epoch), strict=True))
-        self._gather(self._data.rows(places), places, self._epoch)
+        self._gather(places if self._data.index is None else self._data.rows(places), places, self._epoch)
         for x, y, *coefficient in self._parts:
             _, batch = self._buffer(x.shape[:1])
             batch.x.copy_(x)  # the layers are bound to this buffer

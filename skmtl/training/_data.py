@@ -135,21 +135,20 @@ def _table(
     if weight is None:
         weight = np.ones(y.shape)
     drawn, shares, labelled = zip(*(_weighed(weight, rows, size, owners) for rows in rows_of_each), strict=True)
-    n, one = max(map(len, shares)), len(shares) == 1
-    coefficient = y.new_zeros(len(shares), n, y.shape[1])
-    for own, values in zip(coefficient, shares, strict=True):
-        own[: len(values)] = torch.as_tensor(values * -(-n // size))
-    if not one:  # shorter epochs are filled up with rows that count for nothing
-        drawn = [np.concatenate([rows, np.repeat(rows[:1], n - len(rows))]) for rows in drawn]
-    known = torch.as_tensor(np.array(labelled), device=y.device)
-    return TensorData(
-        X=X,
-        y=y,
-        coefficient=coefficient.flatten(0, 1),
-        index=_index(drawn, y.device),
-        start=None if one else torch.arange(0, len(shares) * n, n, device=y.device)[:, None],
-        labelled=None if known.all() else known[0] if one else known,
-    )
+    n, known = max(map(len, shares)), np.array(labelled)
+    steps = -(-n // size)
+    if len(shares) == 1:
+        index, start = _index(drawn, y.device), None
+        coefficient, known = torch.as_tensor(shares[0] * steps).to(y), known[0]
+    else:  # shorter epochs are filled up with rows that count for nothing
+        index = _index([np.concatenate([rows, np.repeat(rows[:1], n - len(rows))]) for rows in drawn], y.device)
+        start = torch.arange(0, len(shares) * n, n, device=y.device)[:, None]
+        coefficient = y.new_zeros(len(shares), n, y.shape[1])
+        for own, values in zip(coefficient, shares, strict=True):
+            own[: len(values)] = torch.as_tensor(values * steps)
+        coefficient = coefficient.flatten(0, 1)
+    known = None if known.all() else torch.as_tensor(known, device=y.device)
+    return TensorData(X, y, coefficient, index, start, known)
 
 
 def _weighed(
