@@ -81,7 +81,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         fitted, before = self._aside(), dict(vars(self))
         fitted._check_parameters()
         start = Start(fitted._earlier() if fitted.warm_start else None)
-        fitted._fit(X, y, sample_weight, X_val, y_val, groups, start, int(fitted.max_epochs))
+        fitted._fit(X, y, sample_weight, X_val, y_val, groups, start)
         return self._commit(fitted, before)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
@@ -107,11 +107,11 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         meanwhile = {name: value for name, value in vars(self).items() if before.get(name, before) is not value}
         return object.__setattr__(self, "__dict__", {**vars(fitted), **meanwhile}) or self
 
-    def _fit(self, X, y, sample_weight, X_val, y_val, groups, start: Start, max_epochs: int) -> None:
+    def _fit(self, X, y, sample_weight, X_val, y_val, groups, start: Start, max_epochs: int | None = None) -> None:
         units = None if start.is_anew else self._units()
         data, valid = self._read(X, y, sample_weight, X_val, y_val, groups, start).divided(self._seeds)
         change = self._change_of(units) if start.adds_rows and units is not None else None
-        net = train(training_run(self, [self], start.earlier, max_epochs, change), data, valid)
+        net = train(training_run(self, [self], start.earlier, max_epochs or self.max_epochs_, change), data, valid)
         adopt(self, net, anew=start.is_anew)
 
     def _check_parameters(self) -> None:

@@ -31,6 +31,9 @@ N_MEMBERS = 10
 EARLY_STOPPING_ROWS = 100
 """Rows from which training is stopped early by default."""
 
+MAX_EPOCHS, MAX_EPOCHS_BEFORE_STOP = 100, 400
+"""Epochs by default, and with early stopping, which seldom leaves so many."""
+
 WEIGHT_DECAY, DECAY_OF_FEW_ROWS = 0.5, 5.0
 """By default, of "adamw" and with the default step size: in general, and in fits of fewer rows than that."""
 
@@ -49,7 +52,7 @@ CONSTRAINTS = {
     "lr_schedule": [StrOptions(set(SCHEDULES))],
     "weight_decay": [Interval(Real, 0, None, closed="left"), StrOptions({"auto"})],
     "batch_size": [Interval(Integral, 1, None, closed="left")],
-    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
@@ -167,7 +170,15 @@ def settle(estimator, start, n_rows: int, has_validation: bool) -> None:
         if not start.is_anew:
             n_members = estimator.n_members_
     estimator.early_stopping_, estimator.n_members_ = bool(stops), int(n_members)
+    estimator.max_epochs_ = epochs_of(estimator, bool(stops))
     estimator._usual_decay = DECAY_OF_FEW_ROWS if has_few_rows else WEIGHT_DECAY
+
+
+def epochs_of(estimator, stops: bool) -> int:
+    """Return the most epochs of a fit that is stopped early or not."""
+    if estimator.max_epochs != "auto":
+        return int(estimator.max_epochs)
+    return MAX_EPOCHS_BEFORE_STOP if stops else MAX_EPOCHS
 
 
 def draw_seeds(estimator, ids: Sequence[int]) -> None:

@@ -13,7 +13,7 @@ from skmtl._groups import group_codes
 from skmtl._hold_out import hold_out
 from skmtl._label_codes import label_codes
 from skmtl._network import NetworkPlan
-from skmtl._parameters import device_of, draw_seeds, input_dtypes, network_plan, settle
+from skmtl._parameters import device_of, draw_seeds, epochs_of, input_dtypes, network_plan, settle
 from skmtl._rows import Rows, rows_of
 from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_label_weights, check_targets
@@ -92,6 +92,7 @@ class Reading:
                 divisions = held_out
             elif self.estimator.early_stopping == "auto":
                 self.estimator.early_stopping_ = False
+                self.estimator.max_epochs_ = epochs_of(self.estimator, stops=False)
             else:
                 raise ValueError(
                     f"validation_fraction={self.estimator.validation_fraction} of {len(self.codes)} rows leaves an "

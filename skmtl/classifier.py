@@ -68,8 +68,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         ``early_stopping="auto"`` finds too few rows to hold any out, and 0 for other optimisers.
     batch_size : int, default=128
         Rows of a batch. With no more rows than this, every step uses all rows, unshuffled.
-    max_epochs : int, default=100
-        Passes over the rows.
+    max_epochs : int or "auto", default="auto"
+        Passes over the rows, at most. ``"auto"`` is 400 with `early_stopping`, which seldom leaves so many, else 100.
     early_stopping : bool or "auto", default="auto"
         Hold out `validation_fraction` of the rows (or use `X_val`, `y_val`), stop when their loss has not improved
         for `n_iter_no_change` epochs, and go back to the best weights. Each network of an ensemble holds out rows that
@@ -78,7 +78,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     validation_fraction : float, default=0.1
         Share of the rows held out by `early_stopping`, stratified over all tasks. The only label of a class or a task
         stays in training, and so do rows of its group.
-    n_iter_no_change : int, default=10
+    n_iter_no_change : int, default=20
         Epochs without improvement after which `early_stopping` stops.
     tol : float, default=0.0001
         By how much the validation loss must fall to count as improvement.
@@ -107,6 +107,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Number of tasks.
     early_stopping_ : bool
         Whether `early_stopping` was on.
+    max_epochs_ : int
+        What `max_epochs` was.
     n_members_ : int
         Number of networks that were trained; those that diverged are left out of predictions.
     n_iter_ : int
@@ -178,10 +180,10 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         lr_schedule="constant",
         weight_decay="auto",
         batch_size=128,
-        max_epochs=100,
+        max_epochs="auto",
         early_stopping="auto",
         validation_fraction=0.1,
-        n_iter_no_change=10,
+        n_iter_no_change=20,
         tol=0.0001,
         callbacks=None,
         device="auto",

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import ParameterGrid, ParameterSampler
 
 from skmtl._base import BaseMultiTask
+from skmtl._parameters import epochs_of
 from skmtl.model_selection._fit import Protocol, last_step
 from skmtl.model_selection._reporting import warn_interrupted
 from skmtl.model_selection._resumable import ResumableStacks
@@ -252,7 +253,7 @@ class HalvingStackedSearchCV(StackedSearch, BaseSearchCV):
     def _schedule(self, n_candidates: int) -> dict:
         """Return how many rungs there are, and the epochs by the end of each, as fitted attributes."""
         _, last = last_step(self.estimator)
-        most = last.max_epochs if self.max_resources is None else self.max_resources
+        most = epochs_of(last, last.early_stopping is True) if self.max_resources is None else self.max_resources
         n_required = 1 + floor(log(n_candidates, self.factor) + 1e-9)
         least = (
             max(1, most // self.factor ** (n_required - 1)) if self.min_resources == "exhaust" else self.min_resources

@@ -112,7 +112,7 @@ class Stack:
         first = self.tables[0].first
         try:
             if self._net is None:
-                run = training_run(first, [fit.last for fit in self.fits], None, max_epochs or first.max_epochs)
+                run = training_run(first, [fit.last for fit in self.fits], None, max_epochs or first.max_epochs_)
                 self._data, valid = self._join()
                 self._net = train(run, self._data, valid, epochs)
             elif not self._net.is_done and not all(self._why_failed(k) for k in range(len(self.fits))):
