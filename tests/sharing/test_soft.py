@@ -110,7 +110,8 @@ def test_logistic_regression_reaches_the_exact_solution(strength):
         return loss + strength * (pairs**2).sum(), (residual.T @ A + 4 * strength * pairs.sum(1)).ravel()
 
     best = minimize(objective, np.zeros(n_tasks * A.shape[1]), jac=True, options={"gtol": 1e-10}).x
-    model = MultiTaskClassifier(sharing_lambda=strength, optimizer="sgd", lr=0.05, max_epochs=4000, **LINEAR).fit(X, y)
+    params = {"optimizer": "sgd", "lr": 0.05, "max_epochs": 4000, "n_members": 1, "early_stopping": False, **LINEAR}
+    model = MultiTaskClassifier(sharing_lambda=strength, **params).fit(X, y)
     expected = 1 / (1 + np.exp(-A @ best.reshape(n_tasks, -1).T))
     np.testing.assert_allclose(np.column_stack([p[:, 1] for p in model.predict_proba(X)]), expected, atol=1e-3)
 
