@@ -1,4 +1,4 @@
-"""Side by side timing: medians of interleaved rounds in one process, on one torch and BLAS thread."""
+"""Side by side timing: medians of interleaved rounds in one process, on one thread; and what equal work means."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import threadpoolctl
 import torch
+
+ONE_NETWORK = {"n_members": 1, "early_stopping": False}  # the work of a peer: one network, all epochs, all rows
 
 
 def one_thread() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from _bench import ONE_NETWORK
 from torch.profiler import ProfilerActivity, profile
 
 import skmtl
@@ -37,7 +38,7 @@ def fit(kind: str, missing: bool, epochs: int, **params) -> Callable[[], object]
     """Return a function that fits for some epochs of eight batches."""
     X, y = table(kind, missing)
     estimator = MultiTaskRegressor if kind == "regression" else MultiTaskClassifier
-    model = estimator(batch_size=64, max_epochs=epochs, random_state=0, **params)
+    model = estimator(batch_size=64, max_epochs=epochs, random_state=0, **ONE_NETWORK | params)
     return lambda: model.fit(X, y)
 
 

@@ -7,6 +7,7 @@ import time
 import warnings
 
 import numpy as np
+from _bench import ONE_NETWORK
 from _data import begin, load, print_table
 from scipy.stats import rankdata
 from sklearn.impute import SimpleImputer
@@ -28,6 +29,7 @@ BASE = {
     "weight_decay": 0.0,
     "batch_size": 128,
     "max_epochs": 100,
+    **ONE_NETWORK,
     "gain": 2.0,  # of relu's initial weights: variance gain / mean(fan_in, fan_out); 2 is He's, 1 is Glorot's
 }
 CANDIDATES = {

@@ -10,7 +10,7 @@ import threading
 import time
 
 import numpy as np
-from _bench import one_thread, table
+from _bench import ONE_NETWORK, one_thread, table
 
 from skmtl import MultiTaskRegressor
 
@@ -46,7 +46,7 @@ def main() -> None:
     one_thread()
     rng = np.random.default_rng(0)
     rows = []
-    model = MultiTaskRegressor(batch_size=1024, max_epochs=1)
+    model = MultiTaskRegressor(batch_size=1024, max_epochs=1, **ONE_NETWORK)
     model.fit(rng.normal(size=(2000, 50)).astype(np.float32), rng.normal(size=(2000, 3)).astype(np.float32))
     for n_tasks, missing in ((1, 0.0), (3, 0.0), (3, 0.2)):
         X = rng.standard_normal(size=(1_000_000, 50), dtype=np.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _bench import medians, one_thread, table
+from _bench import ONE_NETWORK, medians, one_thread, table
 from sklearn.neural_network import MLPRegressor
 
 from skmtl import MultiTaskRegressor
@@ -20,7 +20,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(1_000_000, 20)).astype(np.float32)
     y = rng.normal(size=(1_000, 5)).astype(np.float32)
-    ours = MultiTaskRegressor(hidden_layer_sizes=(64, 64), max_epochs=1).fit(X[:1000], y)
+    ours = MultiTaskRegressor(hidden_layer_sizes=(64, 64), max_epochs=1, **ONE_NETWORK).fit(X[:1000], y)
     mlp = MLPRegressor(hidden_layer_sizes=(64, 64), max_iter=1).fit(X[:1000], y)
     one = X[:1]
     row = medians({"ours": lambda: ours.predict(one), "mlp": lambda: mlp.predict(one)}, rounds=9, min_seconds=0.1)

@@ -6,6 +6,7 @@ import time
 import warnings
 
 import numpy as np
+from _bench import ONE_NETWORK
 from _data import begin, load, print_table
 from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
@@ -20,7 +21,7 @@ BASELINES = {
     "data folder: logistic regression per task": (0.9440, 0.9941),
     "data folder: random forest per task": (0.9413, 0.9932),
 }
-NETWORK = dict(optimizer="adam", hidden_layer_sizes=(128,), batch_size=512, lr=1e-3, random_state=0)  # noqa: C408
+NETWORK = {"hidden_layer_sizes": (128,), "batch_size": 512, "optimizer": "adam", "lr": 1e-3, **ONE_NETWORK}
 SHARING = {"hard": {}, "soft": {"sharing_lambda": 1e-3}, "attention": {}, "independent": {}}
 QUICK = [(6, 0.3, 0.0), (14, 0.5, 1e-4)]
 FULL = [(e, d, w) for e in (6, 10, 14) for d in (0.3, 0.5) for w in (0.0, 1e-4)]
@@ -56,7 +57,7 @@ def aucs(model, X, y):
 def network(meta, sharing, epochs, dropout, weight_decay):
     """Return the whole pipeline."""
     regular = {"max_epochs": epochs, "dropout": dropout, "weight_decay": weight_decay}
-    classifier = MultiTaskClassifier(sharing=sharing, **regular, **SHARING[sharing], **NETWORK)
+    classifier = MultiTaskClassifier(sharing=sharing, **regular, **SHARING[sharing], **NETWORK, random_state=0)
     return make_pipeline(prepare(meta), to_float32(), classifier)
 
 

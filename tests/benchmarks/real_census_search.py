@@ -9,6 +9,7 @@ import time
 import warnings
 
 import numpy as np
+from _bench import ONE_NETWORK
 from _data import begin, load, print_table
 from real_census import prepare, to_float32
 from sklearn.base import clone
@@ -27,7 +28,7 @@ GRID = [
     {"network__sharing": ["attention"], "network__lr": LRS},
 ]
 FOLDS = KFold(3, shuffle=True, random_state=0)
-NETWORK = dict(hidden_layer_sizes=(64,), batch_size=256, random_state=0)  # noqa: C408
+NETWORK = {"hidden_layer_sizes": (64,), "batch_size": 256, "random_state": 0, **ONE_NETWORK}
 QUICK, FULL = {"rows": 2_000, "max_epochs": 3}, {"rows": 20_000, "max_epochs": 6}
 PROTOCOL = """Protocol: {rows} of the training rows, {max_epochs} epochs, {folds} folds; 24 candidates: hard sharing and
 attention with 8 learning rates each, soft sharing with 8 λ. Scored by the mean AUC of both tasks; no refit. One thread.

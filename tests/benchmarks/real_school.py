@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from _bench import ONE_NETWORK
 from _data import begin, load, mean_std, print_table
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
@@ -20,8 +21,9 @@ from skmtl.sharing import SoftSharing
 
 LAMBDAS = [1e-5, 1e-4, 1e-3, 3e-3, 6e-3, 1e-2, 2e-2, 1e-1, 1e3]  # the last ties all towers
 DECAYS = [0.03, 0.1, 0.3]
-LINEAR = dict(optimizer="adam", hidden_layer_sizes=(), batch_size=2048, max_epochs=20, lr=0.03, random_state=0)  # noqa: C408
-HARD = dict(optimizer="adam", batch_size=1024, max_epochs=20, lr=0.003, random_state=0)  # noqa: C408
+COMMON = {"optimizer": "adam", "max_epochs": 20, "random_state": 0, **ONE_NETWORK}
+LINEAR = {"hidden_layer_sizes": (), "batch_size": 2048, "lr": 0.03, **COMMON}
+HARD = {"batch_size": 1024, "lr": 0.003, **COMMON}
 PROTOCOL = """Protocol: random splits, 75 % of each school for training. Score: explained variance in % over ALL test
 rows, 100 (1 - SSE/SST), rows of all schools together. λ, weight decay and ridge's alpha of every arm by a hold-out of
 20 % of each school's training rows, then refitted on all of them. Features standardised on the training rows.

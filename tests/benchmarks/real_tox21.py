@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+from _bench import ONE_NETWORK
 from _data import begin, load, mean_std, print_table
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
@@ -47,7 +48,7 @@ def auc(probability, y):
 def path(parts, sharing, network, decay, dropout, seed):
     """Return (validation AUC, test AUC) after each number of epochs in EPOCHS: one fit, going on."""
     (X, y), valid, test = parts
-    model = MultiTaskClassifier(sharing, weight_decay=decay, dropout=dropout, lr=1e-3, **network)
+    model = MultiTaskClassifier(sharing, weight_decay=decay, dropout=dropout, lr=1e-3, **network, **ONE_NETWORK)
     model.set_params(batch_size=128, warm_start=True, random_state=seed)
     scores, before = [], 0
     for epochs in EPOCHS:

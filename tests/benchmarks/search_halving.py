@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from _bench import one_thread, table
+from _bench import ONE_NETWORK, one_thread, table
 from search_time import cpu_seconds
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
@@ -24,7 +24,8 @@ EPOCHS = 54
 
 def compare(name: str, X: np.ndarray, y: np.ndarray) -> list[tuple]:
     """Return the rows of one data set."""
-    model = MultiTaskRegressor("soft", hidden_layer_sizes=(32, 32), batch_size=64, max_epochs=EPOCHS, random_state=0)
+    params = {"hidden_layer_sizes": (32, 32), "batch_size": 64, "max_epochs": EPOCHS, "random_state": 0}
+    model = MultiTaskRegressor("soft", **params, **ONE_NETWORK)
     full_seconds, full = cpu_seconds(lambda: StackedGridSearchCV(model, GRID, **OPTIONS).fit(X, y), 1)
     score, ranks = (full.cv_results_[key] for key in ("mean_test_score", "rank_test_score"))
     rows = [(f"{name}: every candidate to the end, seconds (best score {score.max():.4f})", f"{full_seconds:.2f}", "-")]

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 import torch
-from _bench import medians, one_thread, table
+from _bench import ONE_NETWORK, medians, one_thread, table
 from fit_time import job
 from sklearn.model_selection import GridSearchCV, KFold
 from torch import nn
@@ -42,7 +42,7 @@ def no_score(estimator, X: np.ndarray, y: np.ndarray) -> float:
 def stack_fit(X: np.ndarray, y: np.ndarray, width: int, batch_size: int, epochs: int) -> None:
     """Train 32 networks as a stack: 16 step sizes on the rows of each of two folds."""
     params = {"hidden_layer_sizes": (width, width), "batch_size": batch_size, "max_epochs": epochs, "random_state": 0}
-    model = MultiTaskRegressor(**params, optimizer="adam")
+    model = MultiTaskRegressor(**params, **ONE_NETWORK, optimizer="adam")
     X, y = (np.concatenate([a, a]) for a in (X, y))
     options = {"cv": KFold(2), "scoring": no_score, "refit": False}
     search = StackedGridSearchCV(model, {"lr": np.logspace(-4, -2, 16)}, **options).fit(X, y)
@@ -67,9 +67,8 @@ def small_rows(width: int = 32, batch_size: int = 32, epochs: int = 10) -> list[
 def difference(sharing: str, n_tasks: int) -> float:
     """Return the largest difference of a fold score in a stack to the one that a fit alone gets."""
     X, y = job(403, 13, n_tasks)
-    model = MultiTaskRegressor(
-        sharing, hidden_layer_sizes=(50, 28), batch_size=32, max_epochs=5, weight_decay=0.0, random_state=0
-    )
+    params = {"hidden_layer_sizes": (50, 28), "batch_size": 32, "max_epochs": 5, "weight_decay": 0.0, "random_state": 0}
+    model = MultiTaskRegressor(sharing, **params, **ONE_NETWORK)
     grid = {"lr": [3e-4, 1e-3, 1e-2], "sharing_lambda": [0.0, 1e-3]}
     searches = [search(model, grid, cv=FOLDS, refit=False).fit(X, y) for search in (StackedGridSearchCV, GridSearchCV)]
     scores = [[s.cv_results_[f"split{k}_test_score"] for k in range(FOLDS.n_splits)] for s in searches]

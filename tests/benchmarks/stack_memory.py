@@ -15,7 +15,7 @@ import warnings
 from itertools import pairwise
 
 import numpy as np
-from _bench import one_thread, table
+from _bench import ONE_NETWORK, one_thread, table
 from fit_memory import Peak, resident
 from fit_time import job
 from sklearn.base import clone
@@ -37,7 +37,8 @@ CASES = {
 
 def model_of(case: str) -> MultiTaskRegressor:
     """Return the estimator of a case."""
-    return MultiTaskRegressor(optimizer="adam", weight_decay=0.0, max_epochs=2, random_state=0, **CASES[case])
+    params = {"optimizer": "adam", "weight_decay": 0.0, "max_epochs": 2, "random_state": 0}
+    return MultiTaskRegressor(**params, **CASES[case], **ONE_NETWORK)
 
 
 def need(model: MultiTaskRegressor) -> int:

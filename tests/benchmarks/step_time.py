@@ -41,7 +41,7 @@ def our_step(sharing, n_tasks: int, sharing_lambda: float = 0.0, hidden: int = H
         patience=None,
         tol=0.0,
     )
-    engine = _make_net(run, None).initialize().engine_
+    engine = _make_net(run, None, resumes=False).initialize().engine_
     batch = Batch(torch.randn(BATCH, FEATURES), torch.randn(BATCH, n_tasks), torch.tensor(1 / BATCH))
     losses = torch.empty(n_members, n_tasks)
 
