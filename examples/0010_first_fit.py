@@ -10,9 +10,11 @@ mostly nominal columns in which half of the income labels are missing.
 # %%
 # Regression: heating and cooling load
 # ------------------------------------
-# One network with one trunk (``sharing="hard"``) predicts both loads. Scale the
-# features, as for every neural network. The targets are scaled inside `fit`,
-# and predictions come back in the units of ``y``.
+# A network with one trunk (``sharing="hard"``) predicts both loads. `fit`
+# trains ten of them, and `predict` returns their mean. Each holds out a tenth
+# of the rows and stops when it no longer improves on them, at the latest after
+# ``max_epochs``. Scale the features, as for every neural network. The targets
+# are scaled inside `fit`, and predictions come back in the units of ``y``.
 
 from pathlib import Path
 

@@ -42,7 +42,9 @@ def fit_and_score(sharing, X_train, y_train, X_test, y_test, seed):
     """Return the mean R2 of the tasks on held-out rows; NaN for too few."""
     if len(X_train) < FEWEST:
         return np.nan
-    network = MultiTaskRegressor(sharing=sharing, random_state=seed)
+    network = MultiTaskRegressor(
+        sharing, n_members=1, early_stopping=False, random_state=seed
+    )
     model = make_pipeline(StandardScaler(), network)
     return model.fit(X_train, y_train).score(X_test, y_test)
 

@@ -55,7 +55,13 @@ def path_of(data, seed):
     """Return the path of soft sharing on one draw of the data."""
     X, y = data(seed)
     return sharing_path(
-        MultiTaskRegressor("soft", max_epochs=60, random_state=seed),
+        MultiTaskRegressor(
+            "soft",
+            n_members=1,
+            max_epochs=60,
+            early_stopping=False,
+            random_state=seed,
+        ),
         X,
         y,
         sharing_lambdas=LAMBDAS,

@@ -2,19 +2,20 @@
 How sure is the network?
 ========================
 
-An ensemble has an answer: train ten networks that differ in their seed only
-(``n_members=10``), predict their mean, and take the spread of the members,
-``predict_std``, as a sign of doubt. Is it a good sign? The buildings of the
-energy data have twelve shapes. Here one shape at a time is left out, six times,
-and the ensemble is asked about shapes that it has seen and about the one that
-it has not.
+An ensemble has an answer: train ten networks that differ in their seed only, as
+an estimator does by default, predict their mean, and take the spread of the
+members, ``predict_std``, as a sign of doubt. Is it a good sign? The buildings
+of the energy data have twelve shapes. Here one shape at a time is left out, six
+times, and the ensemble is asked about shapes that it has seen and about the one
+that it has not.
 """
 
 # %%
 # Leave out one shape at a time
 # -----------------------------
 # Sixty-four of the other buildings are held out as well, for comparison. The
-# members of an ensemble are trained side by side.
+# members of an ensemble are trained side by side. The seed of each also draws
+# the tenth of the rows by which it stops early.
 
 from pathlib import Path
 
@@ -65,7 +66,7 @@ print(
 # The spread is larger where the ensemble has seen nothing like the building,
 # and it is rank-correlated with the error. So it can *order* rows: have the
 # doubtful ones checked first. But it is far too small as an error bar, above
-# all for new shapes: ten networks trained on the same rows make the same
+# all for new shapes: ten networks trained on nearly the same rows make the same
 # mistake together. A large spread is a warning; a small one is no promise. And
 # the mean of ten hardly predicts new shapes better than one network does here.
 #
