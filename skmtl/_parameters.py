@@ -90,7 +90,7 @@ def check_parameters(estimator) -> None:
 
 
 def _check_constraints(estimator, parameters: dict) -> None:
-    """Run scikit-learn's checks, which take as long as a tenth of a small fit, on values that have not passed before."""
+    """Run scikit-learn's checks on values that have not passed before; they take as long as a tenth of a small fit."""
     cls, valid = type(estimator), _own_defaults(type(estimator))
     unknown = {name: value for name, value in parameters.items() if name not in valid or value is not valid[name]}
     plain = {name: value for name, value in unknown.items() if type(value) in (bool, int, float, str)}

@@ -17,7 +17,9 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from skmtl._table import TargetTable, check_columns, read_targets
 from skmtl._weights import by_name, read_weights
 
-_BAD_VALUES = re.compile(r"Input X contains|could not convert|float\(\) argument|must be a string or a real number")
+_BAD_VALUES = re.compile(
+    r"Input X contains|could not convert|float\(\) argument|must be a string or a real number|DType"
+)
 """Phrases in messages of scikit-learn and numpy about values of X: these errors are raised again, with the column."""
 
 
@@ -48,7 +50,15 @@ def check_features(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarra
         if column is None:
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"Column {column!r} of X must hold finite numbers. {error}") from None
+        remedy = (
+            ""
+            if "infinity" in str(error)
+            else (
+                f"\nRead tables with missing values, categories, text or dates by "
+                f"skmtl.table_pipeline({type(estimator).__name__}())."
+            )
+        )
+        raise kind(f"Column {column!r} of X must hold finite numbers. {error}{remedy}") from None
 
 
 def _as_table(X: Any) -> Any:
@@ -57,7 +67,15 @@ def _as_table(X: Any) -> Any:
         raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
     if np.ma.is_masked(X):
         raise ValueError("X must hold finite numbers. Found masked entries: fill them, or impute them.")
+    if _holds_dates(X):
+        return np.asarray(X, dtype=object)  # scikit-learn would count their nanoseconds
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
+
+
+def _holds_dates(X: Any) -> bool:
+    """Return whether X holds nothing but dates, times or durations."""
+    dtypes = [str(dtype).lower() for dtype in getattr(X, "dtypes", [getattr(X, "dtype", "")])]
+    return all(dtype.startswith(("date", "timedelta", "duration")) for dtype in dtypes)
 
 
 def _is_plain(estimator: Any, X: Any, dtype: Any, reset: bool) -> bool:
@@ -81,12 +99,15 @@ def _first_bad_column(X: Any) -> Any:
         entries = sparse.coo_array(X)
         bad = entries.col[~np.isfinite(entries.data)]
         return int(bad.min()) if len(bad) else None
-    table = np.asarray(X)
-    if table.ndim != 2:
+    if hasattr(X, "columns"):
+        columns = {name: np.asarray(X[name]) for name in X.columns}
+    elif (table := np.asarray(X)).ndim == 2:
+        columns = dict(enumerate(table.T))
+    else:
         return None
-    for name, column in zip(getattr(X, "columns", range(table.shape[1])), table.T, strict=True):
+    for name, column in columns.items():
         try:
-            is_fine = np.isfinite(column.astype(np.float64)).all()
+            is_fine = column.dtype.kind not in "mM" and np.isfinite(column.astype(np.float64)).all()
         except (TypeError, ValueError):
             return name
         if not is_fine:

@@ -1,11 +1,15 @@
 """Bad input: every message names what is wrong, what must hold and what was found, before any training."""
 
+import datetime
+
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.exceptions import NotFittedError
 
 from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl.preprocessing import TableEncoder
 from skmtl.sharing import STRATEGIES
 from skmtl.weighting import WEIGHTINGS
 from tests._cases import make_estimator, make_table
@@ -329,3 +333,34 @@ def test_other_columns_at_score(monkeypatch):
 def test_an_unknown_parameter():
     with pytest.raises(TypeError, match="unexpected keyword argument 'hiden_layer_sizes'"):
         MultiTaskRegressor(hiden_layer_sizes=(8,))
+
+
+# ---- what only the pipeline can read ---------------------------------------------------------------------------------
+
+UNREADABLE = {
+    "NaN": np.array([[1.0, np.nan]] * 6),
+    "text": np.array([["a", 1.0]] * 6, dtype=object),
+    "a frame with NaN": pd.DataFrame({"a": [1.0, None] * 3}),
+    "nullable integers": pd.DataFrame({"a": pd.array([1, None] * 3, dtype="Int64")}),
+    "categories": pd.DataFrame({"a": pd.Categorical(list("uvuvuv"))}),
+    "strings": pd.DataFrame({"a": list("uvuvuv"), "b": range(6)}),
+    "dates": pd.DataFrame({"a": pd.date_range("2020", periods=6)}),
+    "dates and numbers": pd.DataFrame({"a": pd.date_range("2020", periods=6), "b": range(6)}),
+    "durations": pd.DataFrame({"a": pd.to_timedelta(range(6), "h"), "b": range(6)}),
+    "polars": pl.DataFrame({"a": list("uvuvuv")}),
+    "polars dates": pl.DataFrame({"a": [datetime.date(2020, 1, day) for day in range(1, 7)]}),
+}
+
+
+@pytest.mark.parametrize("X", UNREADABLE.values(), ids=UNREADABLE)
+@pytest.mark.parametrize("make", [MultiTaskRegressor, MultiTaskClassifier])
+def test_what_only_the_pipeline_reads_is_refused_with_the_line_to_write(make, X):
+    with pytest.raises((TypeError, ValueError), match=rf"skmtl\.table_pipeline\({make.__name__}\(\)\)"):
+        make().fit(X, [0, 1, 0, 1, 0, 1])
+    assert np.isfinite(TableEncoder().fit_transform(X)).all()
+
+
+def test_infinity_is_not_a_matter_of_the_pipeline():
+    with pytest.raises(ValueError, match="infinity") as caught:
+        MultiTaskRegressor().fit(np.array([[1.0, np.inf]] * 6), np.arange(6.0))
+    assert "table_pipeline" not in str(caught.value)
