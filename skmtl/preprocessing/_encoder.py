@@ -77,8 +77,8 @@ class TableEncoder(TransformerMixin, BaseEstimator):
     Notes
     -----
     All steps are scikit-learn's: SimpleImputer, StandardScaler, QuantileTransformer, SplineTransformer of degree 1,
-    OneHotEncoder. The caps, the six bins and five rows were chosen on fifteen tables and hold on fifteen others, see
-    the benchmarks.
+    OneHotEncoder. The caps were chosen on fifteen tables: standardised bits of which few are set reach twenty standard
+    deviations, and cutting them off at 3 raised ROC-AUC of a network by 0.04 on Tox21 fingerprints.
 
     References
     ----------
@@ -226,10 +226,6 @@ class TableEncoder(TransformerMixin, BaseEstimator):
         if len(frame) == 0 or frame.shape[1] == 0:
             raise ValueError(
                 f"Found array with 0 sample(s) or 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required."
-            )
-        if not frame.columns.is_unique:
-            raise ValueError(
-                f"The names of X's columns must differ. Found {frame.columns[frame.columns.duplicated()][0]!r} twice."
             )
         return frame if reset else frame.set_axis(list(self.kinds_), axis=1)
 
