@@ -37,8 +37,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         Share of hidden units dropped in training, in [0, 1).
     n_members : int or "auto", default="auto"
         Number of networks in an ensemble, trained side by side from different seeds; the estimator predicts their mean,
-        and `predict_std` gives how far they differ. ``"auto"`` is 10, which takes about three times as long as one; it
-        is 1 with a strategy of your own, with `warm_start` and in a first `partial_fit`.
+        and `predict_std` gives how far they differ. ``"auto"`` is 10, which takes three to seven times as long as one;
+        it is 1 with a strategy of your own, with `warm_start` and in a first `partial_fit`.
     weighting : str or Weighting, default="equal"
         How task losses become one update: a name in `skmtl.weighting.WEIGHTINGS`, or a weighting with options.
     task_weights : array-like of shape (n_tasks,) or dict, default=None
