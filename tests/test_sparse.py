@@ -204,7 +204,7 @@ X = sparse.random_array((100_000, 10_000), density=1e-3, format="csr", rng=rng)
 y = X @ rng.normal(size=(10_000, 3))
 MultiTaskRegressor(max_epochs=1).fit(X[:200, :50], y[:200]).predict(X[:200, :50])
 before = peak()
-MultiTaskRegressor(max_epochs=1, early_stopping={stops}).fit(X, y).predict(X)
+MultiTaskRegressor(n_members=1, max_epochs=1, early_stopping={stops}).fit(X, y).predict(X)
 n_bytes = X.data.nbytes + X.indices.nbytes + X.indptr.nbytes
 print(peak() - before, 3 * n_bytes + 200e6)
 sys.exit(peak() - before > 3 * n_bytes + 200e6)
