@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skmtl._memory import moved
-from skmtl.sharing import DensePass, DenseStack, Pass, is_view, submodule
+from skmtl.sharing import DensePass, DenseStack, Pass, gradient_of, is_view, submodule
 from skmtl.tasks import LossGroup, TaskLayout
 
 
@@ -22,13 +23,16 @@ class SharedHeads(nn.Module):
         super().__init__()
         self._layout, self.n_tasks = layout, layout.n_tasks
         self.stack = DenseStack((n_members,), (n_features, layout.n_outputs), "identity", linear_output=True)
+        self._constant = None if layout.constant_columns is None else torch.as_tensor(layout.constant_columns)
+        _hold_constant(self.stack, self._constant)
 
     def forward(self, features: Tensor) -> Tensor:
         raw: Tensor = self.stack(features)
         return raw
 
-    def bind(self, features: Tensor) -> DensePass:
-        return self.stack.bind(features)
+    def bind(self, features: Tensor) -> DensePass | _ConstantPass:
+        dense = self.stack.bind(features)
+        return dense if self._constant is None else _ConstantPass(dense, self.stack, self._constant)
 
     def change_units(self, factor: Tensor, shift: Tensor) -> None:
         """Let every output f of part j become ``factor[j] * f + shift[j]``."""
@@ -70,6 +74,8 @@ class TaskHeads(nn.Module):
         shape, widest = (n_members, self.n_tasks), int(layout.task_widths.max())
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, equal_start=True)
         self.slots = None if layout.has_one_part_each else _Slots(layout)
+        self.constant = _constant_slots(layout)
+        _hold_constant(self.stack, self.constant)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
@@ -109,7 +115,9 @@ class TaskHeadsPass(Pass):
 
     def __init__(self, heads: TaskHeads, features: Tensor) -> None:
         super().__init__()
-        self._heads, self._dense = heads, heads.stack.bind(features)
+        self._heads = heads
+        dense = heads.stack.bind(features)
+        self._dense = dense if heads.constant is None else _ConstantPass(dense, heads.stack, heads.constant)
         self.out = heads._to_columns(self._dense.out)
         self.forward = [*self._dense.forward]
         if heads.slots is not None:
@@ -138,6 +146,48 @@ class TaskHeadsPass(Pass):
 def _outputs_of(group: LossGroup, outputs: Tensor) -> Tensor:
     """Return what a group's tasks put out, of (member, task, batch, width): (member, batch, width, task)."""
     return outputs[:, group.parts, :, : group.loss.width].permute(0, 2, 3, 1)
+
+
+class _ConstantPass(Pass):
+    """A training step through heads of which some outputs are the same for all rows: their weights remain 0.
+
+    Parameters
+    ----------
+    dense : DensePass
+        Through all outputs.
+    stack : DenseStack
+        The heads.
+    constant : bool Tensor of shape (n_outputs,) or (task, 1, n_outputs)
+        Which outputs X does not change.
+    """
+
+    def __init__(self, dense: DensePass, stack: DenseStack, constant: Tensor) -> None:
+        super().__init__()
+        self._dense, self.out, self.forward = dense, dense.out, dense.forward
+        weight, _ = stack._pair(stack.n_layers - 1)
+        gradient = gradient_of(weight)
+        self._hold = partial(gradient.masked_fill_, constant.to(gradient.device), 0.0)
+
+    def receive(self, gradient: Tensor, input_gradient: bool = False) -> Tensor | None:
+        of_features = self._dense.receive(gradient, input_gradient)
+        self.backward = [*self._dense.backward, self._hold]
+        return of_features
+
+
+def _hold_constant(stack: DenseStack, constant: Tensor | None) -> None:
+    """Begin with weights of 0 for the outputs that X does not change."""
+    if constant is not None:
+        with torch.no_grad():
+            stack._pair(stack.n_layers - 1)[0].masked_fill_(constant, 0.0)
+
+
+def _constant_slots(layout: TaskLayout) -> Tensor | None:
+    """Return which outputs of each task's head X does not change, (task, 1, slot); None for none."""
+    if layout.constant_columns is None:
+        return None
+    constant = np.zeros((layout.n_tasks, 1, int(layout.task_widths.max())), dtype=bool)
+    constant[layout.column_owners, 0, layout.column_slots] = layout.constant_columns
+    return torch.as_tensor(constant)
 
 
 class _Slots:

@@ -51,7 +51,14 @@ class Objective(nn.Module):
         coefficient : Tensor of the shape of target, or one number
             What multiplies each label's loss, 0 where it is missing.
         """
-        return self.by_task((self.pointwise(raw, target) * coefficient).sum(-2))
+        return self.by_task(self.weighted(raw, target, coefficient).sum(-2))
+
+    def weighted(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
+        """Return what each label adds to the loss of its part: (member, batch, part)."""
+        losses = [
+            g.loss.weighted(g.view(raw), target[..., g.parts], _of_parts(coefficient, g.parts)) for g in self.groups
+        ]
+        return losses[0] if len(losses) == 1 else torch.cat(losses, dim=-1)
 
     def pointwise(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each label: (member, batch, part)."""
@@ -117,7 +124,7 @@ class LossPass:
             weighted_losses(columns, target, coefficient, losses, scratch)
         else:
             for group, (weighted_losses, columns, scratch) in zip(self._groups, self._by_loss, strict=True):
-                own = coefficient if coefficient.ndim == 0 else coefficient[..., group.parts]
+                own = _of_parts(coefficient, group.parts)
                 weighted_losses(columns, target[..., group.parts], own, losses[..., group.parts], scratch)
         if self._sum_parts is not None:
             out.copy_(self._sum_parts(losses))
@@ -130,6 +137,11 @@ class LossPass:
         if self._sum_parts is not None:
             values = values[:, self._owners]
         return torch.cat([values[..., g.parts].repeat(1, g.loss.width) for g in self._groups], dim=-1)
+
+
+def _of_parts(coefficient: Tensor, parts: slice) -> Tensor:
+    """Return the coefficients of some parts, or the one number for all."""
+    return coefficient if coefficient.ndim == 0 else coefficient[..., parts]
 
 
 class _PartSums:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,11 +30,14 @@ class Loss(ABC):
         Raw network outputs per part.
     needs_autograd : bool, default=True
         Whether `weighted_losses` goes through autograd, as it does here.
+    is_joint : bool, default=False
+        Whether the loss of a label depends on the raw outputs or targets of other parts, or of other rows.
     """
 
     name: str
     width = 1
     needs_autograd = True
+    is_joint = False
 
     def __init__(self, n_parts: int = 1) -> None:
         self.n_parts = n_parts
@@ -43,12 +47,19 @@ class Loss(ABC):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        """Return losses of three parts that accept 0 and 1 as targets: what the tests of every loss run over."""
+        """Return losses that accept 0 and 1 as targets, of three parts unless these belong together.
+
+        What the tests of every loss run over.
+        """
         return [cls(3)]
 
-    def group_key(self) -> tuple[int, ...]:
+    def group_key(self) -> tuple[float, ...]:
         """Return what losses of this class must have in common to be joined: by default nothing."""
         return ()
+
+    def constant_outputs(self) -> np.ndarray | None:
+        """Return which raw outputs are learned numbers that X does not change: bools (width, part), None for none."""
+        return None
 
     @classmethod
     def join(cls, losses: Sequence[Self]) -> Self:
@@ -75,6 +86,13 @@ class Loss(ABC):
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
         """Return the prediction in encoded units: (..., batch, width, part) -> (..., batch, part)."""
+
+    def weighted(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
+        """Return what each label adds to the loss of its part: (..., batch, part).
+
+        Its loss times its coefficient, for all losses but those that compare rows.
+        """
+        return self.loss(raw, target) * coefficient
 
     def distribution(self, raw: Tensor) -> Tensor:
         """Return what an ensemble averages: (..., batch, width, part) -> (..., batch, k, part).
@@ -113,8 +131,7 @@ class Loss(ABC):
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()
-            loss = self.loss(leaf.unflatten(-1, (self.width, self.n_parts)), target)
-            weighted = (loss * coefficient).sum(-2)
+            weighted = self.weighted(leaf.unflatten(-1, (self.width, self.n_parts)), target, coefficient).sum(-2)
             (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
         out.copy_(weighted.detach())
         raw.copy_(gradient)

@@ -24,13 +24,24 @@ class Softmax(Loss):
     ----------
     n_classes : sequence of int
         Number of classes of each part.
+    label_smoothing : float, default=0.0
+        Share :math:`\varepsilon` of a label that is spread over all classes equally, in [0, 1).
+    focal_gamma : float, default=0.0
+        Exponent :math:`\gamma` >= 0: the term of class c is multiplied by :math:`(1 - p_c)^\gamma`, so that labels that
+        are predicted well count for little.
+
+    References
+    ----------
+    .. [1] C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016 (smoothing).
+    .. [2] T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
     """
 
     name = "softmax"
-    needs_autograd = False
 
-    def __init__(self, n_classes: Sequence[int]) -> None:
+    def __init__(self, n_classes: Sequence[int], label_smoothing: float = 0.0, focal_gamma: float = 0.0) -> None:
         super().__init__(len(n_classes))
+        self.label_smoothing, self.focal_gamma = float(label_smoothing), float(focal_gamma)
+        self.needs_autograd = bool(label_smoothing or focal_gamma)
         self.n_classes = tuple(int(n) for n in n_classes)
         self.width = max(self.n_classes)
         self._unused: Tensor | None = None  # (width, part)
@@ -38,31 +49,44 @@ class Softmax(Loss):
             self._unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_classes)[None, :]
 
     def __repr__(self) -> str:
-        return f"Softmax({list(self.n_classes)})"
+        options = f", {self.label_smoothing}, {self.focal_gamma}" if self.needs_autograd else ""
+        return f"Softmax({list(self.n_classes)}{options})"
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls([4, 4, 4]), cls([3, 5, 4]), cls([2, 2, 2])]
+        return [cls([4, 4, 4]), cls([3, 5, 4]), cls([2, 2, 2]), cls([3, 2, 4], 0.05), cls([3, 2, 4], 0.02, 2.0)]
 
-    def group_key(self) -> tuple[int, ...]:
-        """Return the power of two that holds the class count.
+    def group_key(self) -> tuple[float, ...]:
+        """Return the power of two that holds the class count, and the options.
 
         So padding never more than doubles the columns, and the number of groups grows with the logarithm of the largest
         count.
         """
-        return ((self.width - 1).bit_length(),)
+        return ((self.width - 1).bit_length(), self.label_smoothing, self.focal_gamma)
 
     @classmethod
     def join(cls, losses: Sequence[Self]) -> Self:
-        return cls([n for loss in losses for n in loss.n_classes])
+        n_classes = [n for loss in losses for n in loss.n_classes]
+        return cls(n_classes, losses[0].label_smoothing, losses[0].focal_gamma)
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self._mask(raw).log_softmax(-2)
-        return -log_p.gather(-2, _index(target, raw)).squeeze(-2)
+        index = _index(target, raw)
+        if not self.needs_autograd:
+            return -log_p.gather(-2, index).squeeze(-2)
+        log_p = log_p.clamp_min(torch.finfo(raw.dtype).min)  # 0 times -inf, of classes that a part lacks, is NaN
+        terms = -log_p * (-torch.expm1(log_p)).clamp_min(torch.finfo(raw.dtype).tiny) ** self.focal_gamma
+        used = terms if self._unused is None else terms.masked_fill(self._unused, 0.0)
+        smooth = used.sum(-2) / torch.tensor(self.n_classes, device=raw.device)
+        own = terms.gather(-2, index).squeeze(-2)
+        return (1.0 - self.label_smoothing) * own + self.label_smoothing * smooth
 
     def weighted_losses(
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
+        if self.needs_autograd:
+            super().weighted_losses(raw, target, coefficient, out, scratch)
+            return
         raw = raw.unflatten(-1, (self.width, self.n_parts))
         index = _index(target, raw)
         log_p = self._mask(raw).log_softmax(-2)

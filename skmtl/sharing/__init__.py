@@ -37,6 +37,7 @@ from skmtl.sharing._passes import AutogradPass as AutogradPass
 from skmtl.sharing._passes import Operation as Operation
 from skmtl.sharing._passes import Pass as Pass
 from skmtl.sharing._passes import aligned as aligned
+from skmtl.sharing._passes import gradient_of as gradient_of
 from skmtl.sharing._passes import is_view as is_view
 from skmtl.sharing._passes import padded as padded
 from skmtl.sharing._penalty import centred_penalty as centred_penalty

@@ -94,6 +94,16 @@ class TaskLayout:
         return first[self.column_parts] + np.concatenate(classes)
 
     @cached_property
+    def constant_columns(self) -> np.ndarray | None:
+        """Which raw columns X does not change: bools (n_outputs,), None for none."""
+        constant = [group.loss.constant_outputs() for group in self.groups]
+        if all(of_group is None for of_group in constant):
+            return None
+        sizes = [(group.loss.width, group.loss.n_parts) for group in self.groups]
+        full = [np.zeros(size, dtype=bool) if c is None else c for c, size in zip(constant, sizes, strict=True)]
+        return np.concatenate([of_group.ravel() for of_group in full])
+
+    @cached_property
     def column_owners(self) -> np.ndarray:
         """The place of the task that each raw column belongs to: (n_outputs,)."""
         return self.owners[self.column_parts]
@@ -131,7 +141,7 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
     >>> layout.order.tolist(), layout.owners.tolist()
     ([1, 2, 0], [0, 0, 1, 2, 0])
     """
-    of_group: dict[tuple[type[Loss], tuple[int, ...]], list[tuple[Loss, int, int]]] = {}
+    of_group: dict[tuple[type[Loss], tuple[float, ...]], list[tuple[Loss, int, int]]] = {}
     n_parts = 0
     for task, losses in enumerate(tasks):
         for loss in losses:

@@ -327,10 +327,10 @@ class MultiTaskNet(NeuralNet):
                 self._row["batches"].append({"valid_batch_size": len(batch)})
                 hooks.begin(self, shown, training=False)
             raw = self.module_(batch.x)
-            pointwise = self.criterion_.pointwise(raw, batch.y)
-            losses = losses + (pointwise * batch.coefficient).sum(-2)
+            losses = losses + self.criterion_.weighted(raw, batch.y, batch.coefficient).sum(-2)
             if hooks:
-                hooks.end(self, shown, training=False, loss=pointwise.mean(), y_pred=self._shown(raw, batch))
+                mean = self.criterion_.pointwise(raw, batch.y).mean()
+                hooks.end(self, shown, training=False, loss=mean, y_pred=self._shown(raw, batch))
         losses = self.criterion_.by_task(losses)
         self.valid_loss_ = engine.totals(losses)
         self._record_validation(losses.cpu().numpy(), self.valid_loss_.cpu().numpy(), batches)

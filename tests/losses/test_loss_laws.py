@@ -2,30 +2,43 @@
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 
-from skmtl.losses import Loss
+from skmtl.losses import Cox, Loss, Tobit
+from skmtl.losses._tobit import BEYOND
 from tests._cases import LOSSES
 from tests.losses._step import step
 
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+every_pointwise_loss = pytest.mark.parametrize(
+    "loss", [pytest.param(loss, id=name) for name, loss in LOSSES.items() if not loss.is_joint]
+)
 
 
 def draw(loss, *batch, seed=0):
-    """Return raw outputs (*batch, width, part) and encoded targets (*batch, part), 0 or 1."""
+    """Return raw outputs (*batch, width, part) and encoded targets (*batch, part): 0 or 1, or ranks of times."""
     generator = torch.Generator().manual_seed(seed)
     raw = 2 * torch.randn(*batch, loss.width, loss.n_parts, dtype=torch.float64, generator=generator)
-    return raw, torch.randint(2, (*batch, loss.n_parts), generator=generator).double()
+    target = torch.randint(2, (*batch, loss.n_parts), generator=generator).double()
+    if isinstance(loss, Cox):
+        target = (2 * target - 1) * torch.randint(1, 4, target.shape, generator=generator)
+    if isinstance(loss, Tobit):  # the lower bound, then the upper one
+        target = target.unflatten(-1, (-1, 2)).sort(-1).values.flatten(-2)
+        target[..., 0, ::2], target[..., 1, 1::2] = -2 * BEYOND, 2 * BEYOND
+    return raw, target
 
 
 @every_loss
 @pytest.mark.parametrize("per_label", [True, False])
 def test_weighted_losses_and_their_gradient_are_autograds(loss, per_label):
     raw, target = draw(loss, 2, 7)
-    coefficient = torch.rand(7, 3, dtype=torch.float64) if per_label else torch.tensor(0.3, dtype=torch.float64)
+    coefficient = torch.rand(7, loss.n_parts, dtype=torch.float64) if per_label else torch.tensor(0.3).double()
     leaf = raw.clone().requires_grad_()
-    expected = (loss.loss(leaf, target) * coefficient).sum(-2)
+    expected = loss.weighted(leaf, target, coefficient).sum(-2)
+    if not loss.is_joint:
+        torch.testing.assert_close(expected, (loss.loss(leaf, target) * coefficient).sum(-2))
     (expected_gradient,) = torch.autograd.grad(expected.sum(), leaf)
     for method in (loss.weighted_losses, partial(Loss.weighted_losses, loss)):
         losses, gradient = step(method, raw, target, coefficient)
@@ -52,7 +65,8 @@ def test_members_that_read_the_same_targets(loss):
 @every_loss
 def test_a_label_of_coefficient_zero_has_neither_loss_nor_gradient(loss):
     raw, target = draw(loss, 1, 6)
-    coefficient = torch.tensor([1.0, 0.0, 2.0, 0.0, 0.5, 1.0], dtype=torch.float64)[:, None].expand(6, 3).contiguous()
+    coefficient = torch.tensor([1.0, 0.0, 2.0, 0.0, 0.5, 1.0], dtype=torch.float64)
+    coefficient = coefficient[:, None].expand(6, loss.n_parts).contiguous()
     losses, gradient = step(loss.weighted_losses, raw, target, coefficient)
     kept = [0, 2, 4, 5]
     expected, _ = step(loss.weighted_losses, raw[:, kept], target[:, kept], coefficient[kept])
@@ -64,12 +78,12 @@ def test_a_label_of_coefficient_zero_has_neither_loss_nor_gradient(loss):
 def test_joined_losses_are_each_alone(loss):
     raw, target = draw(loss, 2, 7)
     both = loss.join([loss, loss])
-    assert both.n_parts == 6
+    assert both.n_parts == 2 * loss.n_parts
     assert both.group_key() == loss.group_key()
     assert both.width == loss.width
     torch.testing.assert_close(
-        both.loss(torch.cat([raw, raw + 1], -1), torch.cat([target, 1 - target], -1)),
-        torch.cat([loss.loss(raw, target), loss.loss(raw + 1, 1 - target)], -1),
+        both.loss(torch.cat([raw, raw + 1], -1), torch.cat([target, target.flip(1)], -1)),
+        torch.cat([loss.loss(raw, target), loss.loss(raw + 1, target.flip(1))], -1),
     )
 
 
@@ -89,15 +103,15 @@ def test_an_ensemble_predicts_the_mean_of_its_members(loss):
     torch.testing.assert_close(loss.distribution(loss.average(raw[:1])), loss.distribution(raw[0]))
 
 
-@every_loss
+@every_pointwise_loss
 def test_a_loss_falls_towards_its_target(loss):
     """Gradient descent on the raw outputs of one label ends at a prediction that is its target."""
     target = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
     raw = torch.zeros(1, loss.width, loss.n_parts, dtype=torch.float64)
-    for _ in range(300):
+    for step_size in np.geomspace(0.5, 0.02, 300):
         leaf = raw.requires_grad_()
         (gradient,) = torch.autograd.grad(loss.loss(leaf, target).sum(), leaf)
-        raw = (raw - 0.3 * gradient).detach()
+        raw = (raw - step_size * gradient.clamp(-1.0, 1.0)).detach()
     torch.testing.assert_close(loss.decode(raw), target, rtol=0.0, atol=0.05)
 
 

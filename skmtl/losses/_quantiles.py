@@ -1,0 +1,86 @@
+"""Several quantiles of one target, which never cross."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import NormalDist
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from skmtl._memory import moved
+from skmtl.losses._base import Loss
+from skmtl.losses._numerics import inverse_softplus
+
+
+class Quantiles(Loss):
+    r"""Mean pinball loss of several quantiles of a standardised target, in ascending order by construction.
+
+    The first raw output is the middle quantile; the others are, through a softplus, its distances to its neighbours.
+    Raw outputs of 0 give the quantiles of a normal distribution around the mean.
+
+    Parameters
+    ----------
+    levels : sequence of float
+        Quantiles in (0, 1), ascending.
+    n_parts : int, default=1
+        Number of parts side by side.
+
+    References
+    ----------
+    .. [1] Y. Gasthaus et al., "Probabilistic Forecasting with Spline Quantile Function RNNs", AISTATS 2019 (quantiles
+       as sums of positive steps).
+    """
+
+    name = "quantiles"
+
+    def __init__(self, levels: Sequence[float], n_parts: int = 1) -> None:
+        super().__init__(n_parts)
+        self.levels = tuple(float(level) for level in levels)
+        self.width, self.middle = len(self.levels), (len(self.levels) - 1) // 2
+        self._levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
+        normal = torch.tensor([NormalDist().inv_cdf(level) for level in self.levels], dtype=torch.float64)
+        self._at_zero = torch.cat([normal[self.middle, None], inverse_softplus(normal.diff())])[:, None]
+
+    def __repr__(self) -> str:
+        return f"Quantiles({list(self.levels)}, {self.n_parts})"
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls([0.1, 0.5, 0.9], 3), cls([0.2, 0.3, 0.5, 0.7, 0.95], 3), cls([0.5], 3)]
+
+    def group_key(self) -> tuple[float, ...]:
+        return self.levels
+
+    @classmethod
+    def join(cls, losses: Sequence[Self]) -> Self:
+        return cls(losses[0].levels, sum(loss.n_parts for loss in losses))
+
+    def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        below, levels = target.unsqueeze(-2) - self.quantiles(raw), self._like(self._levels, raw)
+        return torch.maximum(levels * below, (levels - 1.0) * below).mean(-2)
+
+    def quantiles(self, raw: Tensor) -> Tensor:
+        """Return the quantiles, ascending: (..., width, part)."""
+        raw = raw + self._like(self._at_zero, raw)
+        middle, steps = raw[..., :1, :], F.softplus(raw[..., 1:, :])
+        lower, upper = steps[..., : self.middle, :], steps[..., self.middle :, :]
+        below = middle - lower.flip(-2).cumsum(-2).flip(-2)
+        return torch.cat([below, middle, middle + upper.cumsum(-2)], dim=-2)
+
+    def decode(self, raw: Tensor) -> Tensor:
+        return self.quantiles(raw)[..., self.middle, :]
+
+    def distribution(self, raw: Tensor) -> Tensor:
+        return self.quantiles(raw)
+
+    def average(self, raw: Tensor) -> Tensor:
+        """Return the raw outputs of the mean quantiles."""
+        mean = self.quantiles(raw).mean(0)
+        middle = mean[..., self.middle, :].unsqueeze(-2)
+        return torch.cat([middle, inverse_softplus(mean.diff(dim=-2))], dim=-2) - self._like(self._at_zero, raw)
+
+    def _like(self, values: Tensor, raw: Tensor) -> Tensor:
+        return moved(values, raw.device).to(raw.dtype)
