@@ -3,8 +3,9 @@
 ===================  =========================================================================
 `classifier`         `MultiTaskClassifier`
 `regressor`          `MultiTaskRegressor`
+`mixed`              `MultiTaskEstimator`, for tasks of several kinds
 `preprocessing`      tables as people have them, encoded for a network: `table_pipeline`
-`tasks`              what is predicted: labels to numbers and back, raw columns of each task
+`tasks`              what can be predicted: classes, numbers, counts, survival and so on
 `losses`             pointwise losses and their gradients
 `sharing`            how parameters are shared: strategies by name and their contract
 `weighting`          how task losses become one update
@@ -16,8 +17,9 @@
 """
 
 from skmtl.classifier import MultiTaskClassifier
+from skmtl.mixed import MultiTaskEstimator
 from skmtl.preprocessing import table_pipeline
 from skmtl.regressor import MultiTaskRegressor
 
-__all__ = ["MultiTaskClassifier", "MultiTaskRegressor", "table_pipeline"]
+__all__ = ["MultiTaskClassifier", "MultiTaskEstimator", "MultiTaskRegressor", "table_pipeline"]
 __version__ = "0.1.0.dev0"

@@ -17,7 +17,7 @@ from skmtl._outcome import adopt
 from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
 from skmtl._reading import ANEW, Reading, Start, read
 from skmtl._table import TargetTable
-from skmtl._validation import check_features
+from skmtl._validation import check_features, check_label_weights
 from skmtl.metrics import task_scores
 from skmtl.tasks import TaskLayout, average_members
 from skmtl.training import train
@@ -34,11 +34,13 @@ def _attends(estimator) -> bool:
 class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     """Everything that the estimators share: the way from X and y to a trained network, and from it to predictions.
 
-    A subclass defines how targets become numbers and come back: `_learn_targets`, `_layout`, `_encode`, `_decode`.
+    A subclass defines how targets become numbers and come back: `_learn_targets`, `_layout`, `_encode`, `_decode`. Its
+    parts are columns of targets that the network learns; in the classifier and the regressor each task is one.
     """
 
     _metric: str  # what `score` averages over tasks
     _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
+    _needs_labels_in_every_column = True
 
     _parameter_constraints = CONSTRAINTS
 
@@ -109,10 +111,12 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _fit(self, X, y, sample_weight, X_val, y_val, groups, start: Start, max_epochs: int | None = None) -> None:
         units = None if start.is_anew else self._units()
-        data, valid = self._read(X, y, sample_weight, X_val, y_val, groups, start).divided(self._seeds)
+        reading = self._read(X, y, sample_weight, X_val, y_val, groups, start)
+        data, valid = reading.divided(self._seeds)
         change = self._change_of(units) if start.adds_rows and units is not None else None
         net = train(training_run(self, [self], start.earlier, max_epochs or self.max_epochs_, change), data, valid)
         adopt(self, net, anew=start.is_anew)
+        self._finish(reading)
 
     def _check_parameters(self) -> None:
         check_parameters(self)
@@ -194,7 +198,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             A polars one if `X` is one, else a pandas one with the index of `X` where it has one.
         """
         values = self.predict(X)
-        columns = dict(zip(self.task_names_, values.reshape(len(values), -1).T, strict=True))
+        columns = dict(zip(self.output_names_, values.reshape(len(values), -1).T, strict=True))
         if type(X).__module__.partition(".")[0] == "polars":
             import polars
 
@@ -354,10 +358,11 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     # ---- what a subclass adds -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
-        """Learn classes or scales from observed labels; return what each label weighs, None for all 1.
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+        """Learn classes or scales from observed labels; return what each label weighs, (n_samples, part).
 
-        A fit that continues from an earlier one follows the new labels as far as that may be, or refuses them.
+        0 where it is missing, None for all 1. A fit that continues from an earlier one follows the new labels as far as
+        that may be, or refuses them.
         """
 
     @abstractmethod
@@ -366,11 +371,39 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     @abstractmethod
     def _encode(self, table: TargetTable) -> np.ndarray:
-        """Return targets as floats (n_samples, n_tasks), 0 where missing."""
+        """Return targets as floats (n_samples, part), 0 where missing, parts in the order of the user's tasks."""
 
     @abstractmethod
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         """Return predictions in y's own labels from raw outputs (n_samples, n_outputs)."""
+
+    def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
+        """Learn the names of y's columns, and with them the tasks."""
+        self._y_names = self.task_names_ = names
+
+    @property
+    def output_names_(self) -> list[str]:
+        """Names of the columns that `predict` returns."""
+        return self.task_names_
+
+    def _label_weights(self, table: TargetTable) -> np.ndarray | None:
+        """Return 1 for each label and 0 where it is missing, (n_samples, part); None for all 1."""
+        return check_label_weights(None, table, self.task_names_)
+
+    def _counted(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray:
+        """Return which labels of y have a say in what is held out, (n_samples, n_columns); `weight` is of parts."""
+        return table.observed if weight is None else weight > 0
+
+    def _are_continuous(self, table: TargetTable) -> list[bool]:
+        """Return which columns of y hold numbers, to be binned where rows are stratified."""
+        return [self._is_continuous] * self.n_tasks_
+
+    def _without_label(self, weight: np.ndarray) -> list[str]:
+        """Return the tasks without a label, given what each part weighs."""
+        return [name for name, own in zip(self.task_names_, weight.T, strict=True) if not own.any()]
+
+    def _finish(self, reading) -> None:
+        """Learn what needs the trained network and the rows it was trained on."""
 
     def _largest_output(self) -> float:
         """Return the size up to which the network's outputs become finite predictions."""

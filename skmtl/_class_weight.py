@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from skmtl._labels import objects_of
 from skmtl._table import TargetTable
 from skmtl._validation import check_task_names
-from skmtl.tasks import ClassCodec
-
-LARGEST = float(np.finfo(np.float64).max)  # a Decimal or an int may be larger
+from skmtl.tasks import ClassCodec, class_weights
 
 
 def weigh_classes(
@@ -37,7 +32,7 @@ def weigh_classes(
         if chosen is not None:
             seen = table.observed[:, t]
             codes = codecs[t].encode(table.columns[t][seen], names[t])
-            weight[seen, t] *= _by_class(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
+            weight[seen, t] *= class_weights(chosen, codecs[t], codes, weight[seen, t], names[t])[codes]
 
 
 def _of_each_task(given: Any, table: TargetTable, names: Sequence[str]) -> list[Any]:
@@ -52,26 +47,3 @@ def _of_each_task(given: Any, table: TargetTable, names: Sequence[str]) -> list[
             f"class_weight must hold one entry for each of the {table.n_columns} tasks. Found {len(given)}."
         )
     return list(given)
-
-
-def _by_class(chosen: Any, codec: ClassCodec, codes: np.ndarray, weight: np.ndarray, task: str) -> np.ndarray:
-    """Return one weight per class: balanced by the labels' weights, or from a dict (1 for classes it leaves out).
-
-    As in scikit-learn, a dict may name unknown classes if it names all known ones.
-    """
-    if isinstance(chosen, str) and chosen == "balanced":
-        total = np.bincount(codes, weights=weight, minlength=len(codec.classes))
-        present = total > 0  # the weight of an absent class is 1, but no label has it
-        return np.where(present, total.sum() / (max(present.sum(), 1) * np.where(present, total, 1.0)), 1.0)
-    if not isinstance(chosen, Mapping):
-        raise ValueError(f"Task {task!r}: class_weight must be 'balanced', a dict or None. Found {chosen!r}.")
-    known = list(objects_of(codec.classes))
-    unknown, unnamed = [c for c in chosen if c not in known], [c for c in known if c not in chosen]
-    if unknown and unnamed:
-        raise ValueError(
-            f"Task {task!r}: class_weight names unknown classes {unknown}, but not the classes {unnamed}. The classes "
-            f"are {known}."
-        )
-    if not all(isinstance(w, (Real, Decimal)) and 0 <= w <= LARGEST for w in chosen.values()):
-        raise ValueError(f"Task {task!r}: class weights must be finite and >= 0. Found {chosen!r}.")
-    return np.array([float(chosen.get(label, 1.0)) for label in known])

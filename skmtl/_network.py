@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from skmtl._heads import SharedHeads, TaskHeads
 from skmtl._memory import tensor_over
-from skmtl._rows import rows_of
+from skmtl._rows import Rows, rows_of
 from skmtl._seeding import own_generator
 from skmtl._threads import threads_for
 from skmtl.sharing import Sharing, SharingModule, TrunkShape, submodule
@@ -204,7 +204,7 @@ def members_of(network: MultiTaskNetwork, members: Sequence[int], plan: NetworkP
 
 
 def in_chunks(
-    function: Callable[[Tensor], Tensor], X: np.ndarray | sparse.sparray, network: MultiTaskNetwork
+    function: Callable[[Tensor], Tensor], X: np.ndarray | sparse.sparray | Rows, network: MultiTaskNetwork
 ) -> np.ndarray:
     """Apply a function of the network to rows, a few thousand at a time.
 
@@ -212,7 +212,7 @@ def in_chunks(
     ----------
     function : callable
         (batch, n_features) -> (1, batch, ...).
-    X : array or sparse matrix of shape (n_samples, n_features)
+    X : array, sparse matrix or Rows of shape (n_samples, n_features)
         Rows, in the network's precision.
     network : MultiTaskNetwork
         Computes on its device.
@@ -225,7 +225,7 @@ def in_chunks(
     if n <= ALWAYS_ONE_CHUNK and isinstance(X, np.ndarray):  # what follows takes a quarter of the time of one row
         with threads_for(2.0 * n * network.n_parameters), torch.inference_mode():
             return function(tensor_over(X).to(device))[0].cpu().numpy()
-    rows = rows_of(X)
+    rows = X if isinstance(X, Rows) else rows_of(X)
     chunk = rows.at_once(max(ROWS_PER_CHUNK // network.n_members, ALWAYS_ONE_CHUNK))
     with threads_for(2.0 * min(n, chunk) * network.n_parameters), torch.inference_mode():
         first = function(rows.between(0, chunk).to(device))[0].cpu()

@@ -16,7 +16,7 @@ from skmtl._network import NetworkPlan
 from skmtl._parameters import device_of, draw_seeds, epochs_of, input_dtypes, network_plan, settle
 from skmtl._rows import Rows, rows_of
 from skmtl._table import TargetTable, check_distinct, name_tasks
-from skmtl._validation import check_features, check_label_weights, check_targets
+from skmtl._validation import check_features, check_targets
 from skmtl.training import TensorData, make_tables
 
 
@@ -55,15 +55,17 @@ class Reading:
     ----------
     estimator : BaseMultiTask
         The one that has learned names, targets and architecture from it.
+    table : TargetTable of n_samples rows
+        Labels as they were given.
     X : Rows of shape (n_samples, n_features)
         Features.
-    y : Tensor of shape (n_samples, task)
+    y : Tensor of shape (n_samples, part)
         Encoded targets; 0 where missing.
-    weight : array of shape (n_samples, task) or None
+    weight : array of shape (n_samples, part) or None
         Weight of each label, 0 where missing; None where all are observed and weigh 1.
     rows : int array or None
         Those that have a label of some weight; None for all.
-    codes : int array of shape (n_rows, task), or None
+    codes : int array of shape (n_rows, n_columns), or None
         Their labels as stratification reads them; None where no rows are held out.
     groups : int array of shape (n_rows,), or None
         Groups of these rows that are held out together.
@@ -72,6 +74,7 @@ class Reading:
     """
 
     estimator: object
+    table: TargetTable
     X: Rows
     y: torch.Tensor
     weight: np.ndarray | None
@@ -98,7 +101,8 @@ class Reading:
                     f"validation_fraction={self.estimator.validation_fraction} of {len(self.codes)} rows leaves an "
                     f"empty training or validation set. Give more rows or another fraction."
                 )
-        data, *valid = make_tables(self.X, self.y, self.weight, divisions, int(self.estimator.batch_size))
+        size, owners = int(self.estimator.batch_size), _owners(self.estimator)
+        data, *valid = make_tables(self.X, self.y, self.weight, divisions, size, owners)
         return data, valid[0] if valid else self.valid
 
     def _hold_out(self, seed: int) -> list[np.ndarray]:
@@ -111,18 +115,20 @@ class Reading:
 
 def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> Reading:
     """Check all data that a fit was given; let the estimator learn names, targets and architecture from them."""
-    known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator.task_names_, True)
+    known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator._y_names, True)
+    may_lack = may_lack or not estimator._needs_labels_in_every_column
     dtypes = input_dtypes(estimator) if start.is_anew else _earlier_dtype(estimator)
     X = check_features(estimator, X, dtypes, start.is_anew)
     table = check_targets(y, X, "y", known, may_lack)
-    estimator.task_names_ = names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
-    weight = check_label_weights(sample_weight, table, names, may_lack)
+    names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
+    estimator._name_tasks(table, names, start)
     groups = None if groups is None else group_codes(groups, len(table))
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together. Found only one of them.")
     if start.is_anew:
-        estimator._numpy_dtype, estimator.n_tasks_, estimator._target_ndim = X.dtype, table.n_columns, table.ndim
-    weight = estimator._learn_targets(table, weight, start)
+        estimator._numpy_dtype, estimator._target_ndim = X.dtype, table.ndim
+        estimator.n_tasks_ = len(estimator.task_names_)
+    weight = estimator._learn_targets(table, sample_weight, start)
     used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
     rows = None if used is None or used.all() else np.flatnonzero(used)
     settle(estimator, start, len(table) if rows is None else len(rows), X_val is not None)
@@ -134,7 +140,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         if groups is not None and rows is not None:
             groups = np.unique(groups[rows], return_inverse=True)[1]
     valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
-    return Reading(estimator, *_encoded(estimator, X, table, weight), rows, codes, groups, valid)
+    return Reading(estimator, table, *_encoded(estimator, X, table, weight), rows, codes, groups, valid)
 
 
 def _earlier_dtype(estimator) -> np.dtype:
@@ -164,31 +170,38 @@ def _plan(estimator, start: Start) -> NetworkPlan:
 
 def _codes(estimator, table: TargetTable, weight: np.ndarray | None, rows: np.ndarray | None) -> np.ndarray:
     """Return the labels of rows as stratification reads them; a label of weight 0 has no say in it."""
-    observed, columns = table.observed if weight is None else weight > 0, table.columns
+    observed, columns = estimator._counted(table, weight), table.columns
     if rows is not None:
         columns, observed = table.take(rows).columns, observed[rows]
-    return label_codes(columns, observed, continuous=[estimator._is_continuous] * estimator.n_tasks_)
+    return label_codes(columns, observed, continuous=estimator._are_continuous(table))
 
 
 def _validation_table(estimator, X_val, y_val) -> TensorData:
     """Return a validation set of the user's own; tasks without a label in it have no say."""
     X_val = check_features(estimator, X_val, input_dtypes(estimator), reset=False)
+    table = check_targets(y_val, X_val, "y_val", estimator._y_names, may_lack_tasks=True)
+    weight = estimator._label_weights(table)
     names = estimator.task_names_
-    table = check_targets(y_val, X_val, "y_val", names, may_lack_tasks=True)
-    absent = [name for name, seen in zip(names, table.observed.T, strict=True) if not seen.any()]
+    absent = [] if weight is None else estimator._without_label(weight)
     if absent:
         warnings.warn(
             f"y_val has no label of {len(absent)} of {len(names)} tasks, which the validation loss leaves out: "
             f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
             stacklevel=6,
         )
-    weight = check_label_weights(None, table, names)
-    return make_tables(*_encoded(estimator, X_val, table, weight), [[None]], X_val.shape[0])[0]
+    owners = _owners(estimator)
+    return make_tables(*_encoded(estimator, X_val, table, weight), [[None]], X_val.shape[0], owners)[0]
+
+
+def _owners(estimator) -> np.ndarray | None:
+    """Return the task of each part; None where every task has one part."""
+    layout = estimator._plan.layout
+    return None if layout.has_one_part_each else layout.owners
 
 
 def _encoded(estimator, X, table: TargetTable, weight: np.ndarray | None):
-    """Return features, encoded targets and weights in the network's task order and precision."""
-    order, place = estimator._plan.layout.order, {"dtype": estimator._torch_dtype, "device": device_of(estimator)}
+    """Return features, encoded targets and weights in the network's order of parts and in its precision."""
+    order, place = estimator._plan.layout.part_order, {"dtype": estimator._torch_dtype, "device": device_of(estimator)}
     y = estimator._encode(table)
     if weight is not None:
         y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0

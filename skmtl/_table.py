@@ -75,6 +75,12 @@ class TargetTable:
         """Return the column names; "0", "1", ... if the table has none."""
         return self.names or [str(t) for t in range(self.n_columns)]
 
+    def select(self, columns: Sequence[int]) -> TargetTable:
+        """Return a table of some columns."""
+        names = None if self.names is None else [self.names[k] for k in columns]
+        chosen = [self.columns[k] for k in columns]
+        return replace(self, columns=chosen, observed=self.observed[:, list(columns)], names=names, ndim=2)
+
     def take(self, rows: np.ndarray) -> TargetTable:
         """Return a table of the given rows."""
         return replace(self, columns=[column[rows] for column in self.columns], observed=self.observed[rows])

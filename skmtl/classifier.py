@@ -12,7 +12,7 @@ from skmtl._class_weight import weigh_classes
 from skmtl._labels import common_dtype, survives
 from skmtl._reading import Start
 from skmtl._table import TargetTable, read_targets
-from skmtl._validation import check_some_weight
+from skmtl._validation import check_label_weights, check_some_weight
 from skmtl._weights import in_units_of_the_largest
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
 
@@ -311,7 +311,9 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
             yield from zip(layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
 
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+        may_lack = not start.is_anew or start.classes is not None
+        weight = check_label_weights(sample_weight, table, self.task_names_, may_lack)
         if start.is_anew:
             self._learn_classes(table, start.classes)
         elif start.classes is not None:
@@ -320,7 +322,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             return weight
         weight = table.observed.astype(np.float64) if weight is None else in_units_of_the_largest(weight)
         weigh_classes(self.class_weight, table, self._codecs, self.task_names_, weight)
-        check_some_weight(weight, table, self.task_names_, not start.is_anew or start.classes is not None)
+        check_some_weight(weight, table, self.task_names_, may_lack)
         return weight
 
     def _learn_classes(self, table: TargetTable, given) -> None:

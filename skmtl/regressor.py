@@ -9,6 +9,7 @@ from skmtl._base import BaseMultiTask
 from skmtl._network import in_chunks
 from skmtl._reading import Start
 from skmtl._table import TargetTable
+from skmtl._validation import check_label_weights
 from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
 
 
@@ -250,7 +251,8 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
-    def _learn_targets(self, table: TargetTable, weight: np.ndarray | None, start: Start) -> np.ndarray | None:
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+        weight = check_label_weights(sample_weight, table, self.task_names_, not start.is_anew)
         new = ScaleCodec.fit(table.numbers, weight)
         if start.is_anew:
             self._take_units(new, table.dtype)

@@ -85,8 +85,9 @@ def _log_sum_at_risk(log_terms: Tensor, time: Tensor) -> Tensor:
 
 def _log_efron_share(log_terms: Tensor, at_risk: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Return the log of 1 - l/d D/S: for the l-th of d events of one time, whose terms sum to D of all at risk, S."""
-    same = (target.unsqueeze(-1) == target.unsqueeze(-2)) & (target > 0).unsqueeze(-1) & (weight > 0).unsqueeze(-2)
+    happens = (target > 0) & (weight > 0)
+    same = (target.unsqueeze(-1) == target.unsqueeze(-2)) & (happens.unsqueeze(-1) & happens.unsqueeze(-2))
     tied = log_terms.unsqueeze(-2).masked_fill(~same, NOBODY).logsumexp(-1)
     earlier = same.tril(-1).sum(-1) / same.sum(-1).clamp_min(1)
     share = earlier * torch.exp((tied - at_risk).clamp_max(0.0))
-    return torch.log1p(-torch.where(target > 0, share, 0.0))
+    return torch.log1p(-torch.where(happens, share, 0.0))

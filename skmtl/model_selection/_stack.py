@@ -14,6 +14,7 @@ import torch
 from skmtl._base import BaseMultiTask
 from skmtl._outcome import adopt_members
 from skmtl._parameters import draw_seeds, training_run
+from skmtl._reading import Reading
 from skmtl._validation import check_task_weights
 from skmtl.model_selection._fit import Fit
 from skmtl.training import DivergedError, MultiTaskNet, TensorData, go_on, join_tables, train
@@ -29,12 +30,15 @@ class Table:
         The estimator that has read them, for the others of its `table_key` too.
     fits : list of Fit
         Those whose task weights fit the tasks that were found, and that hold out the same rows.
+    reading : Reading
+        All that it has read.
     data, valid : TensorData, TensorData or None
         Rows to learn from and to validate on.
     """
 
     first: BaseMultiTask
     fits: list[Fit]
+    reading: Reading
     data: TensorData
     valid: TensorData | None
 
@@ -63,7 +67,7 @@ def read_tables(fits: Sequence[Fit], X, y, sample_weight, groups=None) -> list[T
     for fit in fits:
         if _suits_tasks(fit.last, first.task_names_):
             alike.setdefault(tuple(fit.last._seeds) if first.early_stopping_ else (), []).append(fit)
-    return [Table(first, own, *reading.divided(own[0].last._seeds)) for own in alike.values()]
+    return [Table(first, own, reading, *reading.divided(own[0].last._seeds)) for own in alike.values()]
 
 
 def _suits_tasks(estimator: BaseMultiTask, names: list[str]) -> bool:
@@ -141,6 +145,7 @@ class Stack:
             fit.stack, reason = self.number, self._why_failed(k)
             if reason is None:
                 adopt_members(fit.last, self._net, self._members[k], table.first)
+                fit.last._finish(table.reading)
             else:
                 fit.fail(reason)
 

@@ -1,0 +1,462 @@
+"""Predict targets of several kinds with one network."""
+
+from __future__ import annotations
+
+from copy import copy
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
+
+from skmtl._base import BaseMultiTask
+from skmtl._label_codes import is_continuous
+from skmtl._labels import common_dtype
+from skmtl._network import in_chunks
+from skmtl._objects_by_name import ObjectsByName
+from skmtl._reading import Reading, Start
+from skmtl._table import TargetTable, check_columns, read_targets
+from skmtl._task_columns import assign_columns, check_labels, check_tasks, make_task, naming, part_weights, tasks_of
+from skmtl._weights import read_weights
+from skmtl.tasks import TASKS, Part, TaskLayout, make_layout
+
+
+def _has_probabilities(estimator) -> bool:
+    """Return whether a fitted task has probabilities."""
+    check_is_fitted(estimator)
+    if not any(hasattr(task, "probabilities") for task in estimator.tasks_.values()):
+        raise AttributeError(f"None of the tasks {list(estimator.tasks_)} has probabilities.")
+    return True
+
+
+class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
+    """Predict targets of several kinds at once, such as classes, numbers, counts and survival times.
+
+    A task reads one or several columns of y and may lack labels anywhere. To scikit-learn this is neither a classifier
+    nor a regressor; `TaskView` makes one of a single task.
+
+    Parameters
+    ----------
+    tasks : dict, default=None
+        What each task is, by name: an object of `skmtl.tasks`, such as ``Survival("days", "died")``, or a name in
+        `skmtl.tasks.TASKS`, such as ``"classification"``, which stands for it with its defaults. A task reads the
+        column of y with its name unless it names others, and every column must be read by one task. Columns of an array
+        are those that the tasks name, in this order. None: by the type of each column, ``"regression"`` for floats and
+        ``"classification"`` for bools, text and categories; integers may be either and must be named.
+    sharing : str or Sharing, default="hard"
+        How the tasks share parameters: a name in `skmtl.sharing.STRATEGIES`, which stands for the strategy with its
+        defaults, or a strategy with options of your choice, such as ``AttentionSharing(n_heads=2)``.
+    sharing_lambda : float, default=0.1
+        λ >= 0, the weight of the strategy's penalty: the distance between the tasks' towers (soft) or queries
+        (attention). With 0 soft sharing equals ``"independent"``; with large values its towers become one. Strategies
+        without a penalty, such as hard sharing, ignore it.
+    hidden_layer_sizes : tuple of int, default=(64, 64)
+        Widths of the trunk's layers; ``()`` for none.
+    head_layer_sizes : tuple of int, default=()
+        Widths of the hidden layers inside each task's head; ``()`` makes every head one linear map.
+    activation : {"relu", "tanh", "logistic", "identity", "gelu", "silu"}, default="relu"
+        Activation function of all hidden layers.
+    dropout : float, default=0.0
+        Share of hidden units dropped in training, in [0, 1).
+    n_members : int or "auto", default="auto"
+        Number of networks in an ensemble, trained side by side from different seeds; the estimator predicts the mean of
+        their distributions. ``"auto"`` is 10, which takes three to seven times as long as one;
+        it is 1 with a strategy of your own, with `warm_start` and in a first `partial_fit`.
+    weighting : str or Weighting, default="equal"
+        How task losses become one update: a name in `skmtl.weighting.WEIGHTINGS`, or a weighting with options.
+    task_weights : array-like of shape (n_tasks,) or dict, default=None
+        Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
+        weighs 1. None: all weigh 1.
+    optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
+        ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
+        with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
+        with ``weight_decay=...`` where that is not 0.
+    lr : float, default=0.003
+        Step size, > 0.
+    lr_schedule : {"constant", "linear", "cosine"}, default="constant"
+        How the step size changes over the `max_epochs` of a fit: not at all, or from `lr` in the first epoch to almost
+        0 in the last one, in a straight line or along half a cosine. Each `fit` starts again at `lr`; `partial_fit`,
+        which is one epoch, uses `lr`.
+    weight_decay : float or "auto", default="auto"
+        ``"adamw"``: a step shrinks weights by the factor 1 - lr * weight_decay. Else an L2 penalty of the weights, for
+        which useful values are far smaller (0.01). Biases are left alone. ``"auto"`` is 0.5 for ``"adamw"``, 5 where
+        ``early_stopping="auto"`` finds too few rows to hold any out, and 0 for other optimisers.
+    batch_size : int, default=128
+        Rows of a batch. With no more rows than this, every step uses all rows, unshuffled.
+    max_epochs : int or "auto", default="auto"
+        Passes over the rows, at most. ``"auto"`` is 400 with `early_stopping`, which seldom leaves so many, else 100.
+    early_stopping : bool or "auto", default="auto"
+        Hold out `validation_fraction` of the rows (or use `X_val`, `y_val`), stop when their loss has not improved
+        for `n_iter_no_change` epochs, and go back to the best weights. Each network of an ensemble holds out rows that
+        it draws for itself, so together they learn from all. ``"auto"``: with at least 100 labelled rows or with
+        `X_val`; not with `warm_start`, in `partial_fit` or in a `HalvingStackedSearchCV`.
+    validation_fraction : float, default=0.1
+        Share of the rows held out by `early_stopping`, stratified over all tasks. The only label of a class or a task
+        stays in training, and so do rows of its group.
+    n_iter_no_change : int, default=20
+        Epochs without improvement after which `early_stopping` stops.
+    tol : float, default=0.0001
+        By how much the validation loss must fall to count as improvement.
+    callbacks : list, default=None
+        skorch callbacks. They see what the network sees: X as a tensor, y as columns that the network learns, NaN where
+        missing.
+    device : str or torch.device, default="auto"
+        Where to train; ``"auto"`` takes a CUDA device if there is one.
+    dtype : {"auto", "float32", "float64"}, default="auto"
+        Precision. ``"auto"`` keeps that of X on a CPU and takes float32 on a GPU.
+    warm_start : bool, default=False
+        Let `fit` continue from the earlier fit, for `max_epochs` more epochs; classes and scales are those of the
+        first.
+    random_state : int, RandomState or None, default=None
+        Draws initial weights, batches, dropout and the validation split. Equal seeds give equal bits on the same
+        machine and thread count.
+    verbose : int, default=0
+        1 shows a progress bar over epochs.
+
+    Attributes
+    ----------
+    tasks_ : dict
+        The fitted tasks by name, with what they have learned, such as classes.
+    classes_ : dict
+        Sorted labels of each task that has classes, by name.
+    output_names_ : list of str
+        Names of the columns that `predict` returns.
+    task_names_ : list of str
+        Names of the tasks.
+    n_tasks_ : int
+        Number of tasks.
+    early_stopping_ : bool
+        Whether `early_stopping` was on.
+    max_epochs_ : int
+        What `max_epochs` was.
+    n_members_ : int
+        Number of networks that were trained; those that diverged are left out of predictions.
+    n_iter_ : int
+        Epochs trained; in an ensemble, by the member that trained longest.
+    history_ : list of dict
+        One per epoch: ``"train_loss"``, ``"valid_loss"`` where there is a validation set, ``"train_task_losses"`` and
+        ``"valid_task_losses"``, arrays of shape (n_tasks,), and what callbacks recorded. Losses of an ensemble are the
+        mean over the members that were still training in that epoch.
+    network_ : torch.nn.Module
+        The trained network; parameters begin with the axis of an ensemble's members.
+    net_ : skorch.NeuralNet
+        The skorch net around it. Pickles leave it out.
+    n_features_in_ : int
+        Columns of X.
+    feature_names_in_ : array of shape (`n_features_in_`,)
+        Names of the columns of X where it had names.
+
+    See Also
+    --------
+    MultiTaskClassifier, MultiTaskRegressor : For tasks that are all classes, or all numbers.
+    skmtl.TaskView : One task of a fitted estimator as a classifier or a regressor.
+
+    Notes
+    -----
+    All tasks are learned in the same steps, and every task is one tower or query, one loss and one weight, however many
+    columns it reads. Ensembles, early stopping and searches work as for `MultiTaskRegressor`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skmtl import MultiTaskEstimator
+    >>> from skmtl.tasks import Survival
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(80, 3))
+    >>> y = pd.DataFrame({"toxic": np.where(X[:, 0] > 0, "yes", "no"), "dose": X[:, 1]})
+    >>> y["days"], y["died"] = rng.exponential(np.exp(X[:, 2])), True
+    >>> y.loc[:20, "toxic"] = None
+    >>> tasks = {"toxic": "classification", "dose": "regression", "death": Survival("days", "died")}
+    >>> model = MultiTaskEstimator(tasks, max_epochs=20, random_state=0).fit(X, y)
+    >>> model.predict(X).shape
+    (80, 3)
+    >>> model.predict_proba(X)["toxic"].shape
+    (80, 2)
+    >>> list(model.score_tasks(X, y))
+    ['toxic', 'dose', 'death']
+    """
+
+    _objects = {"tasks": TASKS}
+    _needs_labels_in_every_column = False
+    _parameter_constraints = {**BaseMultiTask._parameter_constraints, "tasks": [dict, None]}
+
+    def __init__(
+        self,
+        tasks=None,
+        sharing="hard",
+        *,
+        sharing_lambda=0.1,
+        hidden_layer_sizes=(64, 64),
+        head_layer_sizes=(),
+        activation="relu",
+        dropout=0.0,
+        n_members="auto",
+        weighting="equal",
+        task_weights=None,
+        optimizer="adamw",
+        lr=0.003,
+        lr_schedule="constant",
+        weight_decay="auto",
+        batch_size=128,
+        max_epochs="auto",
+        early_stopping="auto",
+        validation_fraction=0.1,
+        n_iter_no_change=20,
+        tol=0.0001,
+        callbacks=None,
+        device="auto",
+        dtype="auto",
+        warm_start=False,
+        random_state=None,
+        verbose=0,
+    ):
+        self.tasks = tasks
+        self.sharing = sharing
+        self.sharing_lambda = sharing_lambda
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.head_layer_sizes = head_layer_sizes
+        self.activation = activation
+        self.dropout = dropout
+        self.n_members = n_members
+        self.weighting = weighting
+        self.task_weights = task_weights
+        self.optimizer = optimizer
+        self.lr = lr
+        self.lr_schedule = lr_schedule
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.tol = tol
+        self.callbacks = callbacks
+        self.device = device
+        self.dtype = dtype
+        self.warm_start = warm_start
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Make one pass over some rows; classes and scales are those of the first call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples, n_columns)
+            Targets; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X):
+        """Predict the probabilities of all tasks that have some.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        dict
+            By task: (n_samples, n_classes), of `Multilabel` and `Chain` (n_samples, n_columns), of `Hierarchy` a list
+            with one such array for each level.
+        """
+        raw = self._raw_by_task(self._raw(X))
+        return {
+            name: task.probabilities(raw[name]) for name, task in self.tasks_.items() if hasattr(task, "probabilities")
+        }
+
+    def score_tasks(self, X, y, sample_weight=None):
+        """Score each task by its skill on observed labels: 1 is perfect, 0 as good as the best constant.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples, n_columns)
+            True targets; missing ones are skipped.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        dict
+            Skill by task name, as each task's class defines it; NaN for a task without a label.
+        """
+        raw, table = self._raw_by_task(self._raw(X)), read_targets(y)
+        check_columns(table.names, table.n_columns, self._y_names, "y")
+        weights = self._row_weights(table, sample_weight)
+        scores = {}
+        for name, task in self.tasks_.items():
+            own, weight = table.select(self._columns[name]), weights[name]
+            rows = task.observed_rows(own) if weight is None else task.observed_rows(own) & (weight > 0)
+            chosen = torch.from_numpy(np.flatnonzero(rows))
+            scores[name] = float("nan")
+            if rows.any():
+                weight = None if weight is None else weight[rows]
+                scores[name] = task.skill(own.take(rows), [part[chosen] for part in raw[name]], weight)
+        return scores
+
+    def score(self, X, y, sample_weight=None):
+        """Return the mean over tasks of `score_tasks`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like or DataFrame of shape (n_samples, n_columns)
+            True targets; missing ones are skipped, and so is a task without a label.
+        sample_weight : array-like of shape (n_samples,) or (n_samples, n_tasks), default=None
+            Weights.
+
+        Returns
+        -------
+        float
+            Mean skill: 1 is perfect, 0 as good as the best constants; NaN if no task has a label.
+        """
+        return super().score(X, y, sample_weight)
+
+    @property
+    def output_names_(self):
+        """Names of the columns that `predict` returns."""
+        return [output for name, task in self.tasks_.items() for output in task.output_names(name)]
+
+    # ---- targets ------------------------------------------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        super()._check_parameters()
+        check_tasks(self.tasks)
+
+    def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
+        if start.is_anew:
+            self.tasks_ = (
+                tasks_of(table, names)
+                if self.tasks is None
+                else {name: make_task(name, task) for name, task in self.tasks.items()}
+            )
+            self._y_names, self._columns = assign_columns(self.tasks_, table, names)
+            self.task_names_ = list(self.tasks_)
+
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+        weights = self._row_weights(table, sample_weight)
+        for name, task in self.tasks_.items():
+            own, weight = table.select(self._columns[name]), weights[name]
+            with naming(name):
+                check_labels(task.observed_rows(own), weight, may_lack=not start.is_anew)
+                if start.is_anew:
+                    task.learn(own, weight)
+        parts = self._parts(table)
+        if start.is_anew:
+            self._losses = {name: [part.loss for part in own] for name, own in parts.items()}
+            self.classes_ = {name: task.classes_ for name, task in self.tasks_.items() if hasattr(task, "classes_")}
+        return part_weights(parts, weights)
+
+    def _row_weights(self, table: TargetTable, sample_weight) -> dict[str, np.ndarray | None]:
+        """Return the weights of rows for each task, (n_samples,); None for all 1."""
+        if sample_weight is None:
+            return dict.fromkeys(self.tasks_)
+        weight = read_weights(sample_weight, len(table), self.task_names_)
+        return dict(zip(self.tasks_, np.broadcast_to(weight, (len(table), self.n_tasks_)).T, strict=True))
+
+    def _parts(self, table: TargetTable) -> dict[str, list[Part]]:
+        """Return the parts of each task."""
+        found = {}
+        for name, task in self.tasks_.items():
+            with naming(name):
+                found[name] = task.parts(table.select(self._columns[name]))
+        return found
+
+    def _layout(self) -> TaskLayout:
+        return make_layout(list(self._losses.values()))
+
+    def _encode(self, table: TargetTable) -> np.ndarray:
+        targets = [part.targets for parts in self._parts(table).values() for part in parts]
+        return np.nan_to_num(np.concatenate(targets, axis=1), copy=False, nan=0.0)
+
+    def _label_weights(self, table: TargetTable) -> np.ndarray | None:
+        return part_weights(self._parts(table), dict.fromkeys(self.tasks_))
+
+    def _counted(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray:
+        if weight is None:
+            return table.observed
+        counted, of_task = table.observed.copy(), dict(zip(self.tasks_, self._by_task(weight > 0), strict=True))
+        for name, columns in self._columns.items():
+            counted[:, columns] &= of_task[name].any(axis=1)[:, None]
+        return counted
+
+    def _by_task(self, values: np.ndarray) -> list[np.ndarray]:
+        """Divide a table with a column per part: list of (n_samples, n_parts of the task)."""
+        n_parts = [sum(loss.n_parts for loss in losses) for losses in self._losses.values()]
+        return np.split(values, np.cumsum(n_parts)[:-1], axis=1)
+
+    def _are_continuous(self, table: TargetTable) -> list[bool]:
+        found = [False] * table.n_columns
+        for name, task in self.tasks_.items():
+            known = task.is_continuous() or [None] * len(self._columns[name])
+            for column, answer in zip(self._columns[name], known, strict=True):
+                labels = table.columns[column][table.observed[:, column]]
+                found[column] = (is_continuous(labels) if answer is None else answer) and labels.dtype.kind in "biuf"
+        return found
+
+    def _without_label(self, weight: np.ndarray) -> list[str]:
+        return [name for name, own in zip(self.tasks_, self._by_task(weight), strict=True) if not own.any()]
+
+    def _finish(self, reading: Reading) -> None:
+        waiting = {name: task for name, task in self.tasks_.items() if task.needs_finish}
+        if not waiting:
+            return
+        one = len(self._member_ids) == 1
+        raw = self._raw_by_task(in_chunks(self.network_ if one else self._ensemble, reading.X, self.network_))
+        self.tasks_ = {
+            **self.tasks_,
+            **{name: copy(task) for name, task in waiting.items()},
+        }  # a stack has them in common
+        for name in waiting:
+            weight = None if reading.weight is None else reading.weight[:, self._parts_of(name)].max(axis=1)
+            with naming(name):
+                self.tasks_[name].finish(reading.table.select(self._columns[name]), raw[name], weight)
+
+    # ---- predictions --------------------------------------------------------------------------------------------
+
+    def _parts_of(self, name: str) -> np.ndarray:
+        """Return the places of a task's parts in the network."""
+        layout, task = self._plan.layout, self.task_names_.index(name)
+        return np.flatnonzero(layout.order[layout.owners] == task)
+
+    def _raw_by_task(self, raw: np.ndarray) -> dict[str, list[torch.Tensor]]:
+        """Return the raw outputs for each loss of each task: (n_samples, width, n_parts)."""
+        layout, raw = self._plan.layout, torch.from_numpy(raw)
+        place = np.argsort(layout.part_order)
+        views = [(group, group.view(raw)) for group in layout.groups]
+        found, first = {}, 0
+        for name, losses in self._losses.items():
+            found[name] = []
+            for loss in losses:
+                group, view = next(pair for pair in views if pair[0].parts.start <= place[first] < pair[0].parts.stop)
+                start = place[first] - group.parts.start
+                found[name].append(view[:, : loss.width, start : start + loss.n_parts])
+                first += loss.n_parts
+        return found
+
+    def _decode(self, raw: np.ndarray) -> np.ndarray:
+        by_task = self._raw_by_task(raw)
+        outputs = [self.tasks_[name].decode(own) for name, own in by_task.items()]
+        if len(outputs) == 1 and (self._target_ndim == 1 or outputs[0].ndim == 2):
+            return outputs[0]
+        columns = [column for output in outputs for column in output.reshape(len(raw), -1).T]
+        table = np.empty((len(raw), len(columns)), dtype=common_dtype(columns))
+        for k, column in enumerate(columns):
+            table[:, k] = column
+        return table

@@ -1,0 +1,135 @@
+"""The contract of a task: columns of y become parts that are learned, and raw outputs become predictions."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from skmtl._table import TargetTable
+from skmtl.losses import Loss
+
+
+class Part(NamedTuple):
+    """Columns of targets and the loss by which they are learned.
+
+    Attributes
+    ----------
+    loss : Loss
+        Of ``loss.n_parts`` columns.
+    targets : array of shape (n_samples, loss.n_parts)
+        As the loss reads them; NaN where missing.
+    weight : array of shape (n_samples,) or None
+        What each row counts, beside its sample weight; None for 1.
+    """
+
+    loss: Loss
+    targets: np.ndarray
+    weight: np.ndarray | None = None
+
+
+class Task(BaseEstimator, ABC):  # type: ignore[misc]
+    """What a task is: which columns of y it reads, what is learned of them, and what is predicted.
+
+    Subclass it for a task of your own: `parts`, `decode` and `skill`, and `learn` where the task has to know all
+    labels, such as their mean. ``__init__`` stores parameters, as in any scikit-learn estimator. `MultiTaskEstimator`
+    learns with a clone, which is in its ``tasks_`` afterwards.
+
+    Attributes
+    ----------
+    name : str
+        Of a task of the package: what stands for it with its defaults.
+    estimator_type : {"classifier", "regressor"} or None, default=None
+        What a `TaskView` of the task is to scikit-learn.
+    columns : str, list of str or None, default=None
+        Columns of y that it reads; None for the one with the task's name.
+    """
+
+    name: str
+    estimator_type: str | None = None
+    columns: Any = None
+
+    def claims(self, key: str) -> list[str]:
+        """Return the columns of y that the task of this name reads."""
+        if self.columns is None:
+            return [key]
+        return [str(c) for c in ([self.columns] if isinstance(self.columns, (str, int)) else self.columns)]
+
+    def output_names(self, key: str) -> list[str]:
+        """Return the names of the columns that `decode` returns: by default the one of the task."""
+        return [key]
+
+    def is_continuous(self) -> list[bool] | None:
+        """Return which of its columns hold numbers, to be binned where rows are stratified; None to go by values."""
+        return None
+
+    def learn(self, y: TargetTable, weight: np.ndarray | None) -> None:
+        """Learn what `parts` and `decode` need of all labels, such as classes and scales.
+
+        Parameters
+        ----------
+        y : TargetTable of n_samples rows
+            The columns of the task: ``y.columns``, arrays of labels; ``y.numbers``, the same as floats of shape
+            (n_samples, n_columns); ``y.observed``, bools of that shape.
+        weight : array of shape (n_samples,) or None
+            Sample weights of rows; None for 1.
+        """
+
+    @abstractmethod
+    def parts(self, y: TargetTable) -> list[Part]:
+        """Return what is learned; raise ValueError if a label is not what it must be.
+
+        It must not depend on other rows than those that `learn` has seen, except in the targets.
+        """
+
+    @abstractmethod
+    def decode(self, raw: Sequence[Tensor]) -> np.ndarray:
+        """Return predictions: (n_samples,), or (n_samples, n_outputs) for several `output_names`.
+
+        Parameters
+        ----------
+        raw : sequence of Tensors of shape (n_samples, width, n_parts)
+            Raw outputs for the loss of each part, as `Loss.loss` reads them.
+        """
+
+    @abstractmethod
+    def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
+        """Return how good predictions are: 1 is perfect, 0 as good as the best constant, NaN undefined.
+
+        Parameters
+        ----------
+        y : TargetTable of n_samples rows
+            Labels, all of them observed as far as `observed_rows` goes.
+        raw : sequence of Tensors of shape (n_samples, width, n_parts)
+            As for `decode`.
+        weight : array of shape (n_samples,) or None
+            Positive weights of rows; None for 1.
+        """
+
+    def observed_rows(self, y: TargetTable) -> np.ndarray:
+        """Return which rows have a label of the task, (n_samples,): by default those with a label in every column."""
+        return np.asarray(y.observed.all(axis=1))
+
+    def finish(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> None:
+        """Learn what needs the trained network, given its raw outputs for the training rows; see `needs_finish`."""
+
+    needs_finish = False
+
+
+def with_missing(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return values as floats, NaN where not observed."""
+    return np.where(observed, values, np.nan)
+
+
+def any_observed(y: TargetTable) -> np.ndarray:
+    """Return which rows have a label in any column: (n_samples,)."""
+    return np.asarray(y.observed.any(axis=1))
+
+
+def array_of(raw: Tensor) -> np.ndarray:
+    """Return a tensor of raw outputs as an array of float64."""
+    return raw.detach().cpu().double().numpy()
