@@ -119,7 +119,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     tasks_ : dict
         The fitted tasks by name, with what they have learned, such as classes.
     classes_ : dict
-        Sorted labels of each task that has classes, by name.
+        Sorted labels of each task that has classes, by name; one array if y was 1-D.
     output_names_ : list of str
         Names of the columns that `predict` returns.
     task_names_ : list of str
@@ -271,12 +271,12 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         -------
         dict
             By task: (n_samples, n_classes), of `Multilabel` and `Chain` (n_samples, n_columns), of `Hierarchy` a list
-            with one such array for each level.
+            with one such array for each level. One array if y was 1-D.
         """
         raw = self._raw_by_task(self._raw(X))
-        return {
-            name: task.probabilities(raw[name]) for name, task in self.tasks_.items() if hasattr(task, "probabilities")
-        }
+        tasks = {name: task for name, task in self.tasks_.items() if hasattr(task, "probabilities")}
+        proba = {name: task.probabilities(raw[name]) for name, task in tasks.items()}
+        return proba[self.task_names_[0]] if self._target_ndim == 1 else proba
 
     def score_tasks(self, X, y, sample_weight=None):
         """Score each task by its skill on observed labels: 1 is perfect, 0 as good as the best constant.
@@ -360,7 +360,8 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         parts = self._parts(table)
         if start.is_anew:
             self._losses = {name: [part.loss for part in own] for name, own in parts.items()}
-            self.classes_ = {name: task.classes_ for name, task in self.tasks_.items() if hasattr(task, "classes_")}
+            classes = {name: task.classes_ for name, task in self.tasks_.items() if hasattr(task, "classes_")}
+            self.classes_ = next(iter(classes.values()), {}) if self._target_ndim == 1 else classes
         return part_weights(parts, weights)
 
     def _row_weights(self, table: TargetTable, sample_weight) -> dict[str, np.ndarray | None]:
