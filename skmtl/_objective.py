@@ -100,6 +100,8 @@ class LossPass:
         own = [raw[..., group.columns] for group in groups]  # of each loss
         scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
         self._by_loss = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
+        self._sizes = [group.loss.n_parts for group in groups]
+        self._own_losses = [raw.new_empty(len(raw), size) for size in self._sizes]
         self._sum_parts = None
         if not layout.has_one_part_each:
             self._sum_parts = _PartSums(layout)
@@ -123,9 +125,13 @@ class LossPass:
             weighted_losses, columns, scratch = self._by_loss[0]
             weighted_losses(columns, target, coefficient, losses, scratch)
         else:
-            for group, (weighted_losses, columns, scratch) in zip(self._groups, self._by_loss, strict=True):
-                own = _of_parts(coefficient, group.parts)
-                weighted_losses(columns, target[..., group.parts], own, losses[..., group.parts], scratch)
+            targets = target.split_with_sizes(self._sizes, -1)
+            shared = coefficient.ndim == 0
+            coefficients = [coefficient] * len(targets) if shared else coefficient.split_with_sizes(self._sizes, -1)
+            each = zip(self._by_loss, targets, coefficients, self._own_losses, strict=True)
+            for (weighted_losses, columns, scratch), own_target, own_coefficient, own in each:
+                weighted_losses(columns, own_target, own_coefficient, own, scratch)
+            torch.cat(self._own_losses, -1, out=losses)
         if self._sum_parts is not None:
             out.copy_(self._sum_parts(losses))
         task_weights = weigh(out)

@@ -33,6 +33,7 @@ class ChainedLogistic(Loss):
 
     name = "chained_logistic"
     is_joint = True
+    needs_autograd = False
 
     def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__(sum(lengths))
@@ -53,6 +54,16 @@ class ChainedLogistic(Loss):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         log_p = self.log_probabilities(raw)
         return -(target * log_p + (1.0 - target) * log_complement(log_p))
+
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
+        log_p = self.log_probabilities(raw.unsqueeze(-2))
+        loss = torch.lerp(log_complement(log_p), log_p, target.expand_as(log_p))
+        torch.sum(loss.mul_(coefficient), -2, out=out).neg_()
+        odds = torch.expm1(log_p.neg_().clamp_min_(torch.finfo(raw.dtype).eps)).reciprocal_()  # of the event
+        by_log = torch.lerp(odds, odds.new_tensor(-1.0), target.expand_as(odds)).mul_(coefficient)
+        torch.mul(by_log @ self._sums.to(raw.dtype).T, raw.neg().sigmoid_(), out=raw)
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the log probability of each event: (..., 1, part) -> (..., part)."""

@@ -13,6 +13,9 @@ from skmtl.losses._base import Loss
 NOBODY = -1e30
 """The logarithm of a weight of zero."""
 
+EPS = 1e-30
+"""A weight no smaller than which is one."""
+
 
 class Cox(Loss):
     r"""Negative log partial likelihood of event times, in nats; the raw output is the log hazard ratio.
@@ -38,6 +41,11 @@ class Cox(Loss):
     name = "cox"
     is_joint = True
 
+    @property
+    def needs_autograd(self) -> bool:  # type: ignore[override]
+        """Whether a step goes through autograd: for Efron's ties."""
+        return self.ties == "efron"
+
     def __init__(self, n_parts: int = 1, ties: str = "breslow") -> None:
         super().__init__(n_parts)
         self.ties = ties
@@ -59,11 +67,27 @@ class Cox(Loss):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return self.weighted(raw, target, raw.new_ones(()))
 
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
+        if self.ties == "efron":
+            super().weighted_losses(raw, target, coefficient, out, scratch)
+            return
+        weight = coefficient.expand_as(raw).transpose(-1, -2)  # (member, part, batch)
+        score, target = raw.transpose(-1, -2), target.expand_as(raw).transpose(-1, -2)
+        log_weight = weight.clamp_min(EPS).log_().masked_fill_(weight <= 0, NOBODY)
+        at_risk = _log_sum_at_risk(score + log_weight, target.abs())
+        events = torch.where(target > 0, weight, 0.0)
+        torch.sum((at_risk - score).mul_(events), -1, out=out)
+        log_events = torch.where(target > 0, log_weight, NOBODY).sub_(at_risk)
+        hazard = _log_sum_at_risk(log_events, target.abs().neg_())  # of all events up to one's own time
+        raw.copy_(hazard.add_(score).add_(log_weight).exp_().sub_(events).transpose(-1, -2))
+
     def weighted(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
         score = raw.squeeze(-2)
         weight, target = coefficient.expand_as(score), target.expand_as(score)
         score, weight, target = (values.transpose(-1, -2) for values in (score, weight, target))  # (..., part, batch)
-        log_weight = torch.where(weight > 0, weight, 1.0).log().masked_fill(weight <= 0, NOBODY)
+        log_weight = weight.clamp_min(EPS).log().masked_fill(weight <= 0, NOBODY)
         at_risk = _log_sum_at_risk(score + log_weight, target.abs())
         if self.ties == "efron":
             at_risk = at_risk + _log_efron_share(score + log_weight, at_risk, target, weight)

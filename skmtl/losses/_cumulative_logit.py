@@ -14,6 +14,9 @@ from skmtl._memory import moved
 from skmtl.losses._base import Loss
 from skmtl.losses._numerics import inverse_softplus, log_complement
 
+ENDLESS = 1e4
+"""Log odds at the ends of a scale: of what is certain."""
+
 
 class CumulativeLogit(Loss):
     r"""Ordered classes: :math:`P(y > k) = \sigma(f - \theta_k)` with thresholds :math:`\theta_0 < \theta_1 < \dots`.
@@ -33,6 +36,7 @@ class CumulativeLogit(Loss):
     """
 
     name = "cumulative_logit"
+    needs_autograd = False
 
     def __init__(self, n_classes: Sequence[int]) -> None:
         super().__init__(len(n_classes))
@@ -62,12 +66,38 @@ class CumulativeLogit(Loss):
         index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
         return -self.log_probabilities(raw).gather(-2, index).squeeze(-2)
 
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
+        raw = raw.unflatten(-1, (self.width, self.n_parts))
+        start = moved(self._at_zero, raw.device).to(raw.dtype)
+        given = raw + start
+        odds = self._thresholds(given).neg_().add_(raw[..., :1, :])
+        ends = odds.new_full((*odds.shape[:-2], 1, odds.shape[-1]), ENDLESS)
+        odds = torch.cat([ends, odds, ends.neg()], dim=-2)  # of "more than k", with those of the ends of the scale
+        label = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
+        last = label == moved(self._n_classes, raw.device) - 1
+        above, below = odds.gather(-2, label), odds.gather(-2, label + 1).masked_fill_(last, -ENDLESS)
+        gap = below - above
+        loss = F.softplus(-above).add_(F.softplus(below)).sub_(log_complement(gap))
+        torch.sum(loss.squeeze(-2).mul_(coefficient), -2, out=out)
+        steep = torch.expm1(gap.neg_()).clamp_min_(torch.finfo(raw.dtype).eps).reciprocal_()
+        factor = coefficient.unsqueeze(-2) if coefficient.ndim else coefficient
+        by_above = above.neg_().sigmoid_().add_(steep).mul_(factor).neg_()
+        by_below = below.sigmoid_().add_(steep).mul_(factor)
+        by_odds = odds.zero_().scatter_(-2, label, by_above).scatter_(-2, label + 1, by_below)[..., 1:-1, :]
+        of_later = by_odds.flip(-2).cumsum(-2).flip(-2)  # what thresholds from here on are worth
+        torch.mul(of_later[..., 1:, :], given[..., 1:, :].sigmoid_().neg_(), out=raw[..., 1:, :])
+        raw[..., :1, :].copy_(of_later[..., :1, :])
+
+    def _thresholds(self, given: Tensor) -> Tensor:
+        """Return the thresholds, of raw outputs and what they are at 0: (..., width, part)."""
+        first = moved(self._at_zero, given.device).to(given.dtype)[:1].expand_as(given[..., :1, :])
+        return torch.cat([first, F.softplus(given[..., 1:, :])], dim=-2).cumsum(-2)
+
     def log_odds(self, raw: Tensor) -> Tensor:
         """Return the log odds of y > k for each k: (..., width, part)."""
-        start = moved(self._at_zero, raw.device).to(raw.dtype)
-        steps = F.softplus(raw[..., 1:, :] + start[1:])
-        thresholds = torch.cat([start[:1].expand_as(raw[..., :1, :]), steps], dim=-2).cumsum(-2)
-        return raw[..., :1, :] - thresholds
+        return raw[..., :1, :] - self._thresholds(raw + moved(self._at_zero, raw.device).to(raw.dtype))
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the log probability of each class: (..., width + 1, part); -inf for classes that a part lacks.

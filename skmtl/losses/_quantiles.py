@@ -35,6 +35,7 @@ class Quantiles(Loss):
     """
 
     name = "quantiles"
+    needs_autograd = False
 
     def __init__(self, levels: Sequence[float], n_parts: int = 1) -> None:
         super().__init__(n_parts)
@@ -43,6 +44,10 @@ class Quantiles(Loss):
         self._levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
         normal = torch.tensor([NormalDist().inv_cdf(level) for level in self.levels], dtype=torch.float64)
         self._at_zero = torch.cat([normal[self.middle, None], inverse_softplus(normal.diff())])[:, None]
+        place = torch.arange(self.width)[:, None]
+        step = torch.arange(self.width - 1)  # lies between the quantiles of its number and the next
+        signs = ((step >= self.middle) & (place > step)).double() - ((step < self.middle) & (place <= step)).double()
+        self._sums = torch.cat([torch.ones(self.width, 1).double(), signs], dim=1)  # (quantile, middle and steps)
 
     def __repr__(self) -> str:
         return f"Quantiles({list(self.levels)}, {self.n_parts})"
@@ -62,13 +67,25 @@ class Quantiles(Loss):
         below, levels = target.unsqueeze(-2) - self.quantiles(raw), self._like(self._levels, raw)
         return torch.maximum(levels * below, (levels - 1.0) * below).mean(-2)
 
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
+        raw = raw.unflatten(-1, (self.width, self.n_parts))
+        given, sums = raw + self._like(self._at_zero, raw), self._like(self._sums, raw)
+        steps = given.clone()
+        steps[..., 1:, :] = F.softplus(given[..., 1:, :])
+        residual = torch.matmul(sums, steps).sub_(target.unsqueeze(-2))
+        slope = (residual > 0).to(raw.dtype).sub_(self._like(self._levels, raw)).div_(self.width)
+        slope *= coefficient.unsqueeze(-2) if coefficient.ndim else coefficient
+        torch.sum(residual.mul_(slope), (-3, -2), out=out)
+        torch.matmul(sums.T, slope, out=steps)
+        steps[..., 1:, :] *= given[..., 1:, :].sigmoid()
+        raw.copy_(steps)
+
     def quantiles(self, raw: Tensor) -> Tensor:
         """Return the quantiles, ascending: (..., width, part)."""
         raw = raw + self._like(self._at_zero, raw)
-        middle, steps = raw[..., :1, :], F.softplus(raw[..., 1:, :])
-        lower, upper = steps[..., : self.middle, :], steps[..., self.middle :, :]
-        below = middle - lower.flip(-2).cumsum(-2).flip(-2)
-        return torch.cat([below, middle, middle + upper.cumsum(-2)], dim=-2)
+        return self._like(self._sums, raw) @ torch.cat([raw[..., :1, :], F.softplus(raw[..., 1:, :])], dim=-2)
 
     def decode(self, raw: Tensor) -> Tensor:
         return self.quantiles(raw)[..., self.middle, :]

@@ -34,17 +34,18 @@ class TreeSoftmax(Loss):
     """
 
     name = "tree_softmax"
+    needs_autograd = False
 
     def __init__(self, trees: Sequence[Sequence[Sequence[int]]]) -> None:
         super().__init__(len(trees))
         self.trees: tuple[Nodes, ...] = tuple(tuple(tuple(map(int, node)) for node in tree) for tree in trees)
         self.n_leaves = tuple(1 + max(max(node) for node in tree) for tree in self.trees)
         self.width = max(self.n_leaves)
-        below = torch.zeros(max(map(len, self.trees)), self.n_parts, self.width, dtype=torch.bool)
+        outside = torch.ones(max(map(len, self.trees)), self.n_parts, self.width, dtype=torch.bool)
         for part, tree in enumerate(self.trees):
             for number, node in enumerate(tree):
-                below[number, part, list(node)] = True
-        self._below = below  # (node, part, leaf)
+                outside[number, part, list(node)] = False
+        self._outside, self._part = outside, torch.arange(self.n_parts)  # (node, part, leaf)
         self._unused = torch.arange(self.width)[:, None] >= torch.tensor(self.n_leaves)[None, :]
 
     def __repr__(self) -> str:
@@ -64,11 +65,24 @@ class TreeSoftmax(Loss):
         return cls([tree for loss in losses for tree in loss.trees])
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
+        return -self._below_node(self.log_probabilities(raw), target).logsumexp(-2)
+
+    def weighted_losses(
+        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
+    ) -> None:
+        raw = raw.unflatten(-1, (self.width, self.n_parts))
         log_p = self.log_probabilities(raw)
-        self._below = moved(self._below, raw.device)
-        part = torch.arange(self.n_parts, device=raw.device)
-        chosen = self._below[target.long(), part].transpose(-1, -2)  # (..., batch, width, part)
-        return -log_p.masked_fill(~chosen, float("-inf")).logsumexp(-2)
+        own = self._below_node(log_p, target)
+        log_node = own.logsumexp(-2, keepdim=True)
+        torch.sum(log_node.squeeze(-2).neg().mul_(coefficient), -2, out=out)
+        gradient = log_p.exp_().sub_(own.sub_(log_node).exp_())
+        torch.mul(gradient, coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
+
+    def _below_node(self, log_p: Tensor, target: Tensor) -> Tensor:
+        """Return the log probabilities of the leaves below each label's node, -inf of all others."""
+        self._outside, self._part = moved(self._outside, log_p.device), moved(self._part, log_p.device)
+        outside = self._outside[target.long(), self._part].transpose(-1, -2)  # (..., batch, width, part)
+        return log_p.masked_fill(outside, float("-inf"))
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the log probability of each leaf: (..., width, part); -inf for leaves that a part lacks."""
