@@ -18,8 +18,8 @@
 
 from skmtl.classifier import MultiTaskClassifier
 from skmtl.mixed import MultiTaskEstimator
-from skmtl.preprocessing import table_pipeline
+from skmtl.preprocessing import stack_tasks, table_pipeline
 from skmtl.regressor import MultiTaskRegressor
 
-__all__ = ["MultiTaskClassifier", "MultiTaskEstimator", "MultiTaskRegressor", "table_pipeline"]
+__all__ = ["MultiTaskClassifier", "MultiTaskEstimator", "MultiTaskRegressor", "stack_tasks", "table_pipeline"]
 __version__ = "0.1.0.dev0"

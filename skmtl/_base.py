@@ -41,6 +41,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     _metric: str  # what `score` averages over tasks
     _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
     _needs_labels_in_every_column = True
+    _inputs: tuple[tuple[int, ...], ...] | None = None  # columns of X that each task reads, where these differ
 
     _parameter_constraints = CONSTRAINTS
 
@@ -151,7 +152,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _check_X(self, X) -> np.ndarray | sparse.sparray:
         check_is_fitted(self, "network_")
-        return check_features(self, X, self._numpy_dtype, reset=False)
+        return check_features(self, X, self._numpy_dtype, reset=False, may_lack_values=self._may_lack_values())
 
     def predict(self, X):
         """Predict every task.
@@ -385,6 +386,17 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def output_names_(self) -> list[str]:
         """Names of the columns that `predict` returns."""
         return self.task_names_
+
+    def _may_lack_values(self) -> bool:
+        """Return whether X may have missing values, where no task reads them."""
+        return False
+
+    def _find_inputs(self, X) -> None:
+        """Learn which columns of X each task reads."""
+
+    def _fill_inputs(self, X, weight: np.ndarray | None):
+        """Return X without missing values; refuse a label whose task lacks a value that it reads."""
+        return X
 
     def _label_weights(self, table: TargetTable) -> np.ndarray | None:
         """Return 1 for each label and 0 where it is missing, (n_samples, part); None for all 1."""

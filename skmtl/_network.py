@@ -12,6 +12,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from skmtl._heads import SharedHeads, TaskHeads
+from skmtl._inputs import InputTrunk
 from skmtl._memory import tensor_over
 from skmtl._rows import Rows, rows_of
 from skmtl._seeding import own_generator
@@ -43,6 +44,8 @@ class NetworkPlan:
         In [0, 1).
     n_members : int
         Networks of an ensemble.
+    inputs : tuple of tuples of int or None
+        The columns of X that each of the user's tasks reads; None where all read all.
     """
 
     sharing: Sharing
@@ -53,6 +56,7 @@ class NetworkPlan:
     activation: str
     dropout: float
     n_members: int = 1
+    inputs: tuple[tuple[int, ...], ...] | None = None
 
     def architecture(self) -> dict[str, object]:
         """Return what two networks must have in common for one to take the weights of the other."""
@@ -63,6 +67,7 @@ class NetworkPlan:
             "head_layer_sizes": self.head_layer_sizes,
             "activation": self.activation,
             "n_members": self.n_members,
+            "inputs": self.inputs,
         }
 
     def build(self, n_members: int = 1) -> MultiTaskNetwork:
@@ -70,7 +75,11 @@ class NetworkPlan:
         shape = TrunkShape(
             self.layout.n_tasks, self.n_features, self.hidden_layer_sizes, self.activation, self.dropout, n_members
         )
-        trunk = self.sharing.build(shape)
+        if self.inputs is not None:
+            own = [self.inputs[task] for task in self.layout.order]
+            trunk: SharingModule = InputTrunk(self.sharing, shape, own)
+        else:
+            trunk = self.sharing.build(shape)
         missing = [name for name in ("per_task", "n_features_out") if not hasattr(trunk, name)]
         if missing:
             raise TypeError(

@@ -150,6 +150,7 @@ def network_plan(estimator, layout: TaskLayout) -> NetworkPlan:
         activation=estimator.activation,
         dropout=float(estimator.dropout),
         n_members=estimator.n_members_,
+        inputs=estimator._inputs,
     )
 
 

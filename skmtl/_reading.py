@@ -118,7 +118,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator._y_names, True)
     may_lack = may_lack or not estimator._needs_labels_in_every_column
     dtypes = input_dtypes(estimator) if start.is_anew else _earlier_dtype(estimator)
-    X = check_features(estimator, X, dtypes, start.is_anew)
+    as_given, X = X, check_features(estimator, X, dtypes, start.is_anew, estimator._may_lack_values())
     table = check_targets(y, X, "y", known, may_lack)
     names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
     estimator._name_tasks(table, names, start)
@@ -128,7 +128,10 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     if start.is_anew:
         estimator._numpy_dtype, estimator._target_ndim = X.dtype, table.ndim
         estimator.n_tasks_ = len(estimator.task_names_)
+    if start.is_anew:
+        estimator._find_inputs(as_given)
     weight = estimator._learn_targets(table, sample_weight, start)
+    X = estimator._fill_inputs(X, weight)
     used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
     rows = None if used is None or used.all() else np.flatnonzero(used)
     settle(estimator, start, len(table) if rows is None else len(rows), X_val is not None)
@@ -178,9 +181,10 @@ def _codes(estimator, table: TargetTable, weight: np.ndarray | None, rows: np.nd
 
 def _validation_table(estimator, X_val, y_val) -> TensorData:
     """Return a validation set of the user's own; tasks without a label in it have no say."""
-    X_val = check_features(estimator, X_val, input_dtypes(estimator), reset=False)
+    X_val = check_features(estimator, X_val, input_dtypes(estimator), False, estimator._may_lack_values())
     table = check_targets(y_val, X_val, "y_val", estimator._y_names, may_lack_tasks=True)
     weight = estimator._label_weights(table)
+    X_val = estimator._fill_inputs(X_val, weight)
     names = estimator.task_names_
     absent = [] if weight is None else estimator._without_label(weight)
     if absent:

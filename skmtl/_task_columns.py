@@ -1,4 +1,4 @@
-"""Which columns of y each task reads, and what its parts weigh."""
+"""Which columns of X and y each task reads, and what its parts weigh."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
+from sklearn.utils._indexing import _get_column_indices  # private: what ColumnTransformer reads columns by
 
 from skmtl._table import TargetTable
 from skmtl.tasks import TASKS, Part, Task
@@ -128,3 +130,34 @@ def part_weights(parts: Mapping[str, list[Part]], rows: Mapping[str, np.ndarray 
             plain = plain and bool((weight == 1).all())
             found.append(weight)
     return None if plain else np.concatenate(found, axis=1)
+
+
+def columns_of_x(name: str, task: Task, X) -> tuple[int, ...]:
+    """Return the positions of the columns of X that a task reads, ascending."""
+    if task.features is None:
+        return tuple(range(X.shape[1] if hasattr(X, "shape") else len(X[0])))
+    features = task.features(X) if callable(task.features) else task.features
+    with naming(name):
+        try:
+            columns = _get_column_indices(X if hasattr(X, "shape") else np.asarray(X), features)
+        except (KeyError, IndexError) as error:
+            raise ValueError(f"features={features!r} must name columns of X. {str(error).strip(chr(34))}") from None
+        if len(columns) == 0:
+            raise ValueError(f"features={features!r} must name at least one column of X.")
+    return tuple(sorted({int(column) for column in columns}))
+
+
+def check_inputs(name: str, X, columns: tuple[int, ...], names, labelled: np.ndarray | None) -> None:
+    """Refuse a row with a label of a task that lacks a value which the task reads; `names` are those of X's columns."""
+    if issparse(X):
+        return
+    lacks = np.isnan(X[:, list(columns)])
+    if labelled is not None:
+        lacks &= labelled[:, None]
+    if lacks.any():
+        row, place = np.argwhere(lacks)[0]
+        column = columns[place] if names is None else names[columns[place]]
+        raise ValueError(
+            f"Task {name!r} reads column {column!r} of X, which must hold a finite number in each row with a label of "
+            f"the task. Found NaN in {lacks.any(axis=1).sum()} rows, the first of them row {row}."
+        )

@@ -23,7 +23,9 @@ _BAD_VALUES = re.compile(
 """Phrases in messages of scikit-learn and numpy about values of X: these errors are raised again, with the column."""
 
 
-def check_features(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray | sparse.sparray:
+def check_features(
+    estimator: Any, X: Any, dtype: Any, reset: bool, may_lack_values: bool = False
+) -> np.ndarray | sparse.sparray:
     """Return X as floats of shape (n_samples, n_features): an array, or a CSR matrix if X is sparse.
 
     Parameters
@@ -36,6 +38,8 @@ def check_features(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarra
         Allowed types; X is converted to the first unless it has one of them.
     reset : bool
         Whether X is the data of a new fit.
+    may_lack_values : bool, default=False
+        Whether NaN is allowed.
     """
     if _is_plain(estimator, X, dtype, reset):
         if reset:
@@ -44,7 +48,8 @@ def check_features(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarra
         return X
     X = _as_table(X)
     try:
-        return validate_data(estimator, X, accept_sparse="csr", dtype=dtype, reset=reset)
+        finite = "allow-nan" if may_lack_values else True
+        return validate_data(estimator, X, accept_sparse="csr", dtype=dtype, reset=reset, ensure_all_finite=finite)
     except (TypeError, ValueError) as error:
         column = _first_bad_column(X) if _BAD_VALUES.search(str(error)) else None
         if column is None:

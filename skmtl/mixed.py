@@ -6,6 +6,7 @@ from copy import copy
 
 import numpy as np
 import torch
+from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
@@ -17,9 +18,19 @@ from skmtl._network import in_chunks
 from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Reading, Start
 from skmtl._table import TargetTable, check_columns, read_targets
-from skmtl._task_columns import assign_columns, check_labels, check_tasks, make_task, naming, part_weights, tasks_of
+from skmtl._task_columns import (
+    assign_columns,
+    check_inputs,
+    check_labels,
+    check_tasks,
+    columns_of_x,
+    make_task,
+    naming,
+    part_weights,
+    tasks_of,
+)
 from skmtl._weights import read_weights
-from skmtl.tasks import TASKS, Part, TaskLayout, make_layout
+from skmtl.tasks import TASKS, Part, Task, TaskLayout, make_layout
 
 
 def _has_probabilities(estimator) -> bool:
@@ -305,6 +316,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             chosen = torch.from_numpy(np.flatnonzero(rows))
             scores[name] = float("nan")
             if rows.any():
+                _refuse_unknown_inputs(name, raw[name], rows)
                 weight = None if weight is None else weight[rows]
                 scores[name] = task.skill(own.take(rows), [part[chosen] for part in raw[name]], weight)
         return scores
@@ -332,6 +344,26 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def output_names_(self):
         """Names of the columns that `predict` returns."""
         return [output for name, task in self.tasks_.items() for output in task.output_names(name)]
+
+    # ---- inputs -------------------------------------------------------------------------------------------------
+
+    def _may_lack_values(self) -> bool:
+        tasks = self.tasks.values() if self.tasks else ()
+        return any(getattr(task, "features", None) is not None for task in tasks)
+
+    def _find_inputs(self, X) -> None:
+        self._inputs = None
+        if self._may_lack_values():
+            self._inputs = tuple(columns_of_x(name, task, X) for name, task in self.tasks_.items())
+
+    def _fill_inputs(self, X, weight: np.ndarray | None):
+        if self._inputs is None:
+            return X
+        weights = [None] * self.n_tasks_ if weight is None else self._by_task(weight)
+        names = getattr(self, "feature_names_in_", None)
+        for name, columns, own in zip(self.tasks_, self._inputs, weights, strict=True):
+            check_inputs(name, X, columns, names, None if own is None else (own > 0).any(axis=1))
+        return X if issparse(X) else np.nan_to_num(X, nan=0.0)
 
     # ---- targets ------------------------------------------------------------------------------------------------
 
@@ -453,7 +485,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
         by_task = self._raw_by_task(raw)
-        outputs = [self.tasks_[name].decode(own) for name, own in by_task.items()]
+        outputs = [_decoded(self.tasks_[name], own) for name, own in by_task.items()]
         if len(outputs) == 1 and (self._target_ndim == 1 or outputs[0].ndim == 2):
             return outputs[0]
         columns = [column for output in outputs for column in output.reshape(len(raw), -1).T]
@@ -461,3 +493,29 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         for k, column in enumerate(columns):
             table[:, k] = column
         return table
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = self._may_lack_values()
+        return tags
+
+
+def _decoded(task: Task, raw: list[torch.Tensor]) -> np.ndarray:
+    """Return the predictions of a task, missing where its inputs are."""
+    lacks = raw[0][:, 0, 0].isnan()
+    if not lacks.any():
+        return task.decode(raw)
+    values = task.decode([torch.where(lacks[:, None, None], 0.0, part) for part in raw])
+    values = values.astype(float if values.dtype.kind in "fiu" else object)
+    values[lacks.numpy()] = np.nan if values.dtype.kind == "f" else None
+    return values
+
+
+def _refuse_unknown_inputs(name: str, raw: list[torch.Tensor], rows: np.ndarray) -> None:
+    """Refuse to score labels of rows that lack what the task reads."""
+    lacks = raw[0][:, 0, 0].isnan().numpy() & rows
+    if lacks.any():
+        raise ValueError(
+            f"Task {name!r}: {lacks.sum()} rows with a label lack a column of X that it reads, the first of them row "
+            f"{np.flatnonzero(lacks)[0]}."
+        )

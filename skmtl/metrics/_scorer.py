@@ -38,6 +38,8 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
         One metric for all tasks, or a dict with the metric of each task, by task name. Greater is always better in
         a scorer, so a loss given by its plain name is negated: ``"log_loss"`` and ``"neg_log_loss"`` are the same.
 
+        * ``"default"``: the estimator's own `score_tasks`, which suits each kind of task;
+
         * of predicted classes: ``"accuracy"``, ``"balanced_accuracy"``, ``"f1"`` (of the greater of two classes),
           ``"f1_macro"``;
         * of probabilities: ``"roc_auc"`` and ``"average_precision"`` (of the greater of two classes; of more classes
@@ -95,8 +97,9 @@ def make_task_scorer(metric, average="mean", undefined="skip"):
     >>> make_task_scorer("mean_absolute_error")(regressor, X, y)
     {'0': -0.5, '1': -1.666..., 'average': -1.083...}
     """
-    for one in metric.values() if isinstance(metric, Mapping) else [metric]:
-        find_metric(one)
+    if not (isinstance(metric, str) and metric == "default"):
+        for one in metric.values() if isinstance(metric, Mapping) else [metric]:
+            find_metric(one)
     if isinstance(average, str) and average not in AVERAGES:
         raise ValueError(f"Unknown average {average!r}. Known: {', '.join(AVERAGES)}, an array or a dict of weights.")
     if undefined not in ("skip", "raise"):
@@ -172,6 +175,8 @@ class TaskScorer:
         dict
             One float per task name; greater is better.
         """
+        if isinstance(self.metric, str) and self.metric == "default":
+            return _own_scores(estimator, X, y, sample_weight)
         table = read_targets(y)
         names = _fitted_task_names(estimator, table)
         metrics = metric_of_each(self.metric, names)
@@ -231,6 +236,21 @@ class TaskScorer:
             raise ValueError(f"{text} {hint}: stratify with MultiTaskKFold, use fewer folds, or undefined='skip'.")
         # stacklevel 3: the line that called the scorer
         warnings.warn(f"{text} {hint}, and are left out of the average.", UndefinedTaskWarning, stacklevel=3)
+
+
+def _own_scores(estimator: Any, X: Any, y: Any, sample_weight: Any) -> dict[str, float]:
+    """Return what the estimator's own `score_tasks` gives, after the steps before it in a pipeline."""
+    while isinstance(estimator, Pipeline) or hasattr(estimator, "best_estimator_"):
+        if isinstance(estimator, Pipeline):
+            X = estimator[:-1].transform(X) if len(estimator) > 1 else X
+        estimator = estimator[-1] if isinstance(estimator, Pipeline) else estimator.best_estimator_
+    if not hasattr(estimator, "score_tasks"):
+        raise TypeError(
+            f"metric='default' asks for score_tasks, which {type(estimator).__name__} has not. Name a metric, such as "
+            f"'r2' or 'accuracy'."
+        )
+    scores: dict[str, float] = estimator.score_tasks(X, y, sample_weight)
+    return scores
 
 
 def _outputs_of(estimator: Any, X: Any, metrics: list[TaskMetric], names: list[str]) -> list[np.ndarray]:

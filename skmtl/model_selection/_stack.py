@@ -50,7 +50,16 @@ class Table:
         losses = tuple(repr(group.loss) for group in layout.groups)
         places = tuple(layout.order.tolist()), tuple(layout.owners.tolist())
         rows = tuple((len(part), part.has_all_labels) for part in parts)
-        return plan.n_features, losses, places, type(X).__name__, str(X.dtype), rows, self.first.early_stopping_
+        return (
+            plan.n_features,
+            plan.inputs,
+            losses,
+            places,
+            type(X).__name__,
+            str(X.dtype),
+            rows,
+            self.first.early_stopping_,
+        )
 
 
 def read_tables(fits: Sequence[Fit], X, y, sample_weight, groups=None) -> list[Table]:

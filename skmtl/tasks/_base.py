@@ -47,11 +47,14 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         What a `TaskView` of the task is to scikit-learn.
     columns : str, list of str or None, default=None
         Columns of y that it reads; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        Columns of X that it reads; None for all.
     """
 
     name: str
     estimator_type: str | None = None
     columns: Any = None
+    features: Any = None
 
     def claims(self, key: str) -> list[str]:
         """Return the columns of y that the task of this name reads."""

@@ -34,6 +34,8 @@ class Censored(Task):
         lower ones. Equal ends are an exact number; a missing end is none.
     columns : str, default=None
         The column of y that holds numbers; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -55,10 +57,11 @@ class Censored(Task):
     name = "censored"
     estimator_type = "regressor"
 
-    def __init__(self, bound: Any = None, *, upper: Any = None, columns: Any = None) -> None:
+    def __init__(self, bound: Any = None, *, upper: Any = None, columns: Any = None, features: Any = None) -> None:
         self.bound = bound
         self.upper = upper
         self.columns = columns
+        self.features = features
 
     def claims(self, key: str) -> list[str]:
         if (self.bound is None) == (self.upper is None):

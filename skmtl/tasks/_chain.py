@@ -25,6 +25,8 @@ class Chain(TaskOfLevels):
     ----------
     *levels : str
         Columns of y that hold 0 and 1, or False and True, the first event first.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -44,8 +46,9 @@ class Chain(TaskOfLevels):
 
     name = "chain"
 
-    def __init__(self, *levels: Any) -> None:
+    def __init__(self, *levels: Any, features: Any = None) -> None:
         self.levels = levels
+        self.features = features
 
     def observed_rows(self, y: TargetTable) -> np.ndarray:
         return any_observed(y)

@@ -29,6 +29,8 @@ class Classification(Task):
         Exponent >= 0 of the focal loss: with 2, say, labels that are predicted well count for little.
     columns : str, default=None
         The column of y; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Attributes
     ----------
@@ -63,11 +65,13 @@ class Classification(Task):
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
         columns: Any = None,
+        features: Any = None,
     ) -> None:
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
         self.columns = columns
+        self.features = features
 
     def is_continuous(self) -> list[bool]:
         return [False]

@@ -24,6 +24,8 @@ class Count(Task):
         per unit of it.
     columns : str, default=None
         The column of y that holds counts; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -44,9 +46,10 @@ class Count(Task):
     name = "count"
     estimator_type = "regressor"
 
-    def __init__(self, *, exposure: Any = None, columns: Any = None) -> None:
+    def __init__(self, *, exposure: Any = None, columns: Any = None, features: Any = None) -> None:
         self.exposure = exposure
         self.columns = columns
+        self.features = features
 
     def claims(self, key: str) -> list[str]:
         return [*super().claims(key), *([] if self.exposure is None else [str(self.exposure)])]

@@ -23,6 +23,8 @@ class Gaussian(Task):
     ----------
     columns : str, default=None
         The column of y; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -46,8 +48,9 @@ class Gaussian(Task):
     name = "gaussian"
     estimator_type = "regressor"
 
-    def __init__(self, *, columns: Any = None) -> None:
+    def __init__(self, *, columns: Any = None, features: Any = None) -> None:
         self.columns = columns
+        self.features = features
 
     def is_continuous(self) -> list[bool]:
         return [True]

@@ -31,6 +31,8 @@ class Hierarchy(TaskOfLevels):
     tree : dict or list of dict, default=None
         The class above each class, ``{"hockey": "sport", ...}``; a list has one such dict for each level but the first,
         where labels of several levels are equal. None: learned from rows with labels at both levels.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Attributes
     ----------
@@ -57,13 +59,14 @@ class Hierarchy(TaskOfLevels):
 
     name = "hierarchy"
 
-    def __init__(self, *levels: Any, tree: Any = None) -> None:
+    def __init__(self, *levels: Any, tree: Any = None, features: Any = None) -> None:
         self.levels = levels
         self.tree = tree
+        self.features = features
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        return ["levels", "tree"]
+        return ["levels", "tree", "features"]
 
     def observed_rows(self, y: TargetTable) -> np.ndarray:
         return any_observed(y)

@@ -14,7 +14,7 @@ class TaskOfLevels(Task):
 
     @classmethod
     def _get_param_names(cls) -> list[str]:
-        return ["levels"]
+        return ["levels", "features"]
 
     def __sklearn_clone__(self) -> Any:
         options = {name: value for name, value in self.get_params(deep=False).items() if name != "levels"}

@@ -24,6 +24,8 @@ class Multilabel(Task):
     ----------
     columns : list of str
         The columns of y.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -38,8 +40,9 @@ class Multilabel(Task):
 
     name = "multilabel"
 
-    def __init__(self, columns: Any) -> None:
+    def __init__(self, columns: Any, *, features: Any = None) -> None:
         self.columns = columns
+        self.features = features
 
     def output_names(self, key: str) -> list[str]:
         return self.claims(key)

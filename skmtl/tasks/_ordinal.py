@@ -29,6 +29,8 @@ class Ordinal(Task):
         The classes in their order; None for the observed ones in sorted order.
     columns : str, default=None
         The column of y; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Attributes
     ----------
@@ -56,9 +58,10 @@ class Ordinal(Task):
     name = "ordinal"
     estimator_type = "classifier"
 
-    def __init__(self, categories: Any = None, *, columns: Any = None) -> None:
+    def __init__(self, categories: Any = None, *, columns: Any = None, features: Any = None) -> None:
         self.categories = categories
         self.columns = columns
+        self.features = features
 
     def is_continuous(self) -> list[bool]:
         return [False]

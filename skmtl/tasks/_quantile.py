@@ -25,6 +25,8 @@ class Quantile(Task):
         In (0, 1), ascending.
     columns : str, default=None
         The column of y; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -46,9 +48,10 @@ class Quantile(Task):
     name = "quantile"
     estimator_type = "regressor"
 
-    def __init__(self, quantiles: Any = (0.1, 0.5, 0.9), *, columns: Any = None) -> None:
+    def __init__(self, quantiles: Any = (0.1, 0.5, 0.9), *, columns: Any = None, features: Any = None) -> None:
         self.quantiles = quantiles
         self.columns = columns
+        self.features = features
 
     def is_continuous(self) -> list[bool]:
         return [True]

@@ -37,6 +37,8 @@ class Regression(Task):
         symmetric, a median.
     columns : str, default=None
         The column of y; None for the one with the task's name.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Notes
     -----
@@ -59,12 +61,19 @@ class Regression(Task):
     estimator_type = "regressor"
 
     def __init__(
-        self, loss: str = "squared_error", *, quantile: float = 0.5, transform: Any = None, columns: Any = None
+        self,
+        loss: str = "squared_error",
+        *,
+        quantile: float = 0.5,
+        transform: Any = None,
+        columns: Any = None,
+        features: Any = None,
     ) -> None:
         self.loss = loss
         self.quantile = quantile
         self.transform = transform
         self.columns = columns
+        self.features = features
 
     def is_continuous(self) -> list[bool]:
         return [True]

@@ -36,6 +36,8 @@ class Survival(Task):
         Intervals of time, between quantiles of event times; the last one is open and has no hazard.
     ties : {"breslow", "efron"}, default="breslow"
         Of ``"cox"``, for events of one time: Efron's is closer to the exact likelihood.
+    features : list, slice, callable or None, default=None
+        The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
 
     Attributes
     ----------
@@ -70,13 +72,21 @@ class Survival(Task):
     name = "survival"
 
     def __init__(
-        self, time: Any, event: Any, *, model: str = "discrete", n_intervals: int = 20, ties: str = "breslow"
+        self,
+        time: Any,
+        event: Any,
+        *,
+        model: str = "discrete",
+        n_intervals: int = 20,
+        ties: str = "breslow",
+        features: Any = None,
     ) -> None:
         self.time = time
         self.event = event
         self.model = model
         self.n_intervals = n_intervals
         self.ties = ties
+        self.features = features
 
     @property
     def needs_finish(self) -> bool:  # type: ignore[override]
