@@ -50,11 +50,16 @@ class ObjectsByName:
         self : object
             The estimator.
         """
-        inner = {key: value for key, value in params.items() if key.partition("__")[0] in self._objects and "__" in key}
-        super().set_params(**{key: value for key, value in params.items() if key not in inner})
+        whole = {key: value for key, value in params.items() if "__" not in key}
+        super().set_params(**whole)  # a dict that is given with what is in it comes first
+        inner = {key: value for key, value in params.items() if self._is_dict(key.partition("__")[0]) and "__" in key}
+        super().set_params(**{key: value for key, value in params.items() if key not in whole and key not in inner})
         for key, value in sorted(inner.items(), key=lambda item: item[0].count("__")):  # objects before what is in them
             self._set(key, value)
         return self
+
+    def _is_dict(self, parameter: str) -> bool:
+        return parameter in self._objects and isinstance(getattr(self, parameter), Mapping)
 
     def _set(self, key: str, value: Any) -> None:
         parameter, _, path = key.partition("__")

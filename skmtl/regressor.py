@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.utils._param_validation import HasMethods
 
 from skmtl._base import BaseMultiTask
 from skmtl._network import in_chunks
+from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Start
 from skmtl._table import TargetTable
-from skmtl._validation import check_label_weights
-from skmtl.tasks import ScaleCodec, TaskLayout, regression_layout
+from skmtl._validation import check_label_weights, check_task_names
+from skmtl.tasks import LabelTransform, ScaleCodec, TaskLayout, regression_layout
 
 
-class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
+class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstimator):
     """Predict several numeric targets at once with a network whose tasks share parameters.
 
     Each column of y is a task with its own missing entries. Targets are standardised inside `fit`, by the weighted
@@ -45,6 +47,10 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
     task_weights : array-like of shape (n_tasks,) or dict, default=None
         Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
         weighs 1. None: all weigh 1.
+    target_transform : transformer or dict, default=None
+        A scikit-learn transformer of labels, fitted for each task on those that are observed and inverted in
+        predictions, such as ``PowerTransformer()`` or ``FunctionTransformer(np.log1p, np.expm1)``; or a dict of them by
+        task. What comes back is no mean but, where transformed labels are symmetric, a median.
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
         with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
@@ -145,6 +151,11 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
 
     _metric = "r2"
     _is_continuous = True
+    _objects = {"target_transform": {}}
+    _parameter_constraints = {
+        **BaseMultiTask._parameter_constraints,
+        "target_transform": [HasMethods(["fit", "transform", "inverse_transform"]), dict, None],
+    }
 
     def __init__(
         self,
@@ -158,6 +169,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         n_members="auto",
         weighting="equal",
         task_weights=None,
+        target_transform=None,
         optimizer="adamw",
         lr=0.003,
         lr_schedule="constant",
@@ -184,6 +196,7 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         self.n_members = n_members
         self.weighting = weighting
         self.task_weights = task_weights
+        self.target_transform = target_transform
         self.optimizer = optimizer
         self.lr = lr
         self.lr_schedule = lr_schedule
@@ -247,19 +260,44 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
                 f"predict_std needs an ensemble of at least 2 members. Found one, with n_members={self.n_members!r}. "
                 f"Fit with n_members=5, say{'' if self.n_members_ == 1 else ', or a smaller lr: the others diverged'}."
             )
+        if self._transforms:
+            return self.predict_members(X).std(axis=0, ddof=1)
         std = in_chunks(lambda x: self.network_(x).std(0).unsqueeze(0), X, self.network_)
         std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
     def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
         weight = check_label_weights(sample_weight, table, self.task_names_, not start.is_anew)
-        new = ScaleCodec.fit(table.numbers, weight)
+        if start.is_anew:
+            self._transforms = self._fit_transforms(table, weight)
+        new = ScaleCodec.fit(self._numbers(table), weight)
         if start.is_anew:
             self._take_units(new, table.dtype)
         else:
             codec = self._codec.merge(new) if start.adds_rows else self._codec.replaced_by(new)
             self._take_units(codec, self._target_dtype)
         return weight
+
+    def _fit_transforms(self, table: TargetTable, weight: np.ndarray | None) -> dict[int, LabelTransform]:
+        """Return the fitted transformer of each task that has one."""
+        given = self.target_transform
+        if given is None:
+            return {}
+        if not isinstance(given, dict):
+            given = dict.fromkeys(self.task_names_, given)
+        check_task_names(given, self.task_names_, "target_transform")
+        counts = table.observed if weight is None else table.observed & (weight > 0)
+        of_task = {task: given[name] for task, name in enumerate(self.task_names_) if given.get(name) is not None}
+        return {task: LabelTransform.fit(t, table.numbers[counts[:, task], task]) for task, t in of_task.items()}
+
+    def _numbers(self, table: TargetTable) -> np.ndarray:
+        """Return labels as they are standardised: (n_samples, n_tasks)."""
+        if not self._transforms:
+            return table.numbers
+        numbers = table.numbers.copy()
+        for task, transform in self._transforms.items():
+            numbers[:, task] = transform.forward(numbers[:, task], table.observed[:, task], self.task_names_[task])
+        return numbers
 
     def _layout(self) -> TaskLayout:
         return regression_layout(self.n_tasks_)
@@ -284,9 +322,12 @@ class MultiTaskRegressor(BaseMultiTask, RegressorMixin, BaseEstimator):
         return None if (factor == 1).all() and (shift == 0).all() else (factor, shift)
 
     def _encode(self, table: TargetTable) -> np.ndarray:
-        y = self._codec.encode(table.numbers)
+        y = self._codec.encode(self._numbers(table))
         return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
     def _decode(self, raw: np.ndarray) -> np.ndarray:
-        y = self._codec.decode(raw).astype(self._target_dtype, copy=False)
+        y = self._codec.decode(raw)
+        for task, transform in self._transforms.items():
+            y[:, task] = transform.backward(y[:, task])
+        y = y.astype(self._target_dtype, copy=False)
         return y[:, 0] if self._target_ndim == 1 else y

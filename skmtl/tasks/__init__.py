@@ -33,6 +33,7 @@ from skmtl.tasks._quantile import Quantile as Quantile
 from skmtl.tasks._regression import Regression as Regression
 from skmtl.tasks._scale import ScaleCodec as ScaleCodec
 from skmtl.tasks._survival import Survival as Survival
+from skmtl.tasks._transform import LabelTransform as LabelTransform
 
 publish(__name__)
 TASKS: dict[str, type[Task]] = members(Task, __name__)
@@ -40,6 +41,7 @@ TASKS: dict[str, type[Task]] = members(Task, __name__)
 __all__ = [
     "TASKS",
     "ClassCodec",
+    "LabelTransform",
     "LossGroup",
     "Part",
     "ScaleCodec",

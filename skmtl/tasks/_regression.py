@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 from sklearn.metrics import d2_absolute_error_score, d2_pinball_score
 from torch import Tensor
 
@@ -15,6 +14,7 @@ from skmtl.losses import AbsoluteError, Huber, Loss, Pinball, SquaredError
 from skmtl.metrics._of_numbers import r2
 from skmtl.tasks._base import Part, Task, array_of, with_missing
 from skmtl.tasks._scale import ScaleCodec
+from skmtl.tasks._transform import LabelTransform
 
 
 class Regression(Task):
@@ -80,17 +80,17 @@ class Regression(Task):
 
     def learn(self, y: TargetTable, weight: np.ndarray | None) -> None:
         self._make_loss()
-        numbers, seen = y.numbers, y.observed
         if self.transform is not None:
-            self.transform_ = clone(self.transform).fit(numbers[seen[:, 0]])
-        self.codec_ = fit_scale(self._forward(y), seen, weight)
+            counts = y.observed[:, 0] if weight is None else y.observed[:, 0] & (weight > 0)
+            self.transform_ = LabelTransform.fit(self.transform, y.numbers[counts, 0])
+        self.codec_ = fit_scale(self._forward(y), y.observed, weight)
 
     def parts(self, y: TargetTable) -> list[Part]:
         return [Part(self._make_loss(), with_missing(self.codec_.encode(self._forward(y)), y.observed))]
 
     def decode(self, raw: Sequence[Tensor]) -> np.ndarray:
-        values = self.codec_.decode(array_of(raw[0])[:, 0])
-        return self._backward(values)[:, 0]
+        values = self.codec_.decode(array_of(raw[0])[:, 0])[:, 0]
+        return values if self.transform is None else self.transform_.backward(values)
 
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         true, predicted = y.numbers[:, 0], self.decode(raw)
@@ -115,22 +115,9 @@ class Regression(Task):
 
     def _forward(self, y: TargetTable) -> np.ndarray:
         """Return labels as they are standardised: (n_samples, 1), 0 where missing."""
-        numbers, seen = y.numbers, y.observed[:, 0]
-        if self.transform is None or not seen.any():
-            return numbers
-        found = np.zeros_like(numbers)
-        found[seen] = np.asarray(self.transform_.transform(numbers[seen]), dtype=float).reshape(-1, 1)
-        if not np.isfinite(found).all():
-            raise ValueError(
-                f"transform={self.transform!r} must make finite numbers of all labels. Found "
-                f"{found[~np.isfinite(found)][0]}."
-            )
-        return found
-
-    def _backward(self, values: np.ndarray) -> np.ndarray:
         if self.transform is None:
-            return values
-        return np.asarray(self.transform_.inverse_transform(values), dtype=float).reshape(values.shape)
+            return y.numbers
+        return self.transform_.forward(y.numbers[:, 0], y.observed[:, 0], y.task_names()[0])[:, None]
 
 
 def fit_scale(numbers: np.ndarray, observed: np.ndarray, weight: np.ndarray | None) -> ScaleCodec:
