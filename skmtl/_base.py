@@ -391,13 +391,6 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return whether X may have missing values, where no task reads them."""
         return False
 
-    def _find_inputs(self, X) -> None:
-        """Learn which columns of X each task reads."""
-
-    def _fill_inputs(self, X, weight: np.ndarray | None):
-        """Return X without missing values; refuse a label whose task lacks a value that it reads."""
-        return X
-
     def _label_weights(self, table: TargetTable) -> np.ndarray | None:
         """Return 1 for each label and 0 where it is missing, (n_samples, part); None for all 1."""
         return check_label_weights(None, table, self.task_names_)

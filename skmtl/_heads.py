@@ -18,13 +18,15 @@ class SharedHeads(nn.Module):
     """All heads as one linear map from shared features to the raw columns."""
 
     stack = submodule("stack")
+    _constant: Tensor | None = None  # which columns X does not change
 
     def __init__(self, n_members: int, n_features: int, layout: TaskLayout) -> None:
         super().__init__()
         self._layout, self.n_tasks = layout, layout.n_tasks
         self.stack = DenseStack((n_members,), (n_features, layout.n_outputs), "identity", linear_output=True)
-        self._constant = None if layout.constant_columns is None else torch.as_tensor(layout.constant_columns)
-        _hold_constant(self.stack, self._constant)
+        if layout.constant_columns is not None:
+            self._constant = torch.as_tensor(layout.constant_columns)
+            _hold_constant(self.stack, self._constant)
 
     def forward(self, features: Tensor) -> Tensor:
         raw: Tensor = self.stack(features)
@@ -65,6 +67,7 @@ class TaskHeads(nn.Module):
     """
 
     stack = submodule("stack")
+    constant: Tensor | None = None  # which outputs X does not change
 
     def __init__(
         self, n_members: int, sizes: tuple[int, ...], layout: TaskLayout, activation: str, dropout: float
@@ -74,8 +77,9 @@ class TaskHeads(nn.Module):
         shape, widest = (n_members, self.n_tasks), int(layout.task_widths.max())
         self.stack = DenseStack(shape, (*sizes, widest), activation, dropout, linear_output=True, equal_start=True)
         self.slots = None if layout.has_one_part_each else _Slots(layout)
-        self.constant = _constant_slots(layout)
-        _hold_constant(self.stack, self.constant)
+        if layout.constant_columns is not None:
+            self.constant = _constant_slots(layout)
+            _hold_constant(self.stack, self.constant)
 
     def forward(self, features: Tensor) -> Tensor:
         return self._to_columns(self.stack(features))
@@ -174,17 +178,14 @@ class _ConstantPass(Pass):
         return of_features
 
 
-def _hold_constant(stack: DenseStack, constant: Tensor | None) -> None:
+def _hold_constant(stack: DenseStack, constant: Tensor) -> None:
     """Begin with weights of 0 for the outputs that X does not change."""
-    if constant is not None:
-        with torch.no_grad():
-            stack._pair(stack.n_layers - 1)[0].masked_fill_(constant, 0.0)
+    with torch.no_grad():
+        stack._pair(stack.n_layers - 1)[0].masked_fill_(constant, 0.0)
 
 
-def _constant_slots(layout: TaskLayout) -> Tensor | None:
-    """Return which outputs of each task's head X does not change, (task, 1, slot); None for none."""
-    if layout.constant_columns is None:
-        return None
+def _constant_slots(layout: TaskLayout) -> Tensor:
+    """Return which outputs of each task's head X does not change: (task, 1, slot)."""
     constant = np.zeros((layout.n_tasks, 1, int(layout.task_widths.max())), dtype=bool)
     constant[layout.column_owners, 0, layout.column_slots] = layout.constant_columns
     return torch.as_tensor(constant)

@@ -100,8 +100,9 @@ class LossPass:
         own = [raw[..., group.columns] for group in groups]  # of each loss
         scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
         self._by_loss = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
-        self._sizes = [group.loss.n_parts for group in groups]
-        self._own_losses = [raw.new_empty(len(raw), size) for size in self._sizes]
+        if len(groups) > 1:
+            self._sizes = [group.loss.n_parts for group in groups]
+            self._own_losses = [raw.new_empty(len(raw), size) for size in self._sizes]
         self._sum_parts = None
         if not layout.has_one_part_each:
             self._sum_parts = _PartSums(layout)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -38,7 +39,7 @@ class Start:
     adds_rows: bool = False
     classes: object = None
 
-    @property
+    @cached_property
     def is_anew(self) -> bool:
         """Whether names, classes and architecture are yet to be learned."""
         return self.earlier is None
@@ -118,7 +119,8 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     known, may_lack = (None, start.classes is not None) if start.is_anew else (estimator._y_names, True)
     may_lack = may_lack or not estimator._needs_labels_in_every_column
     dtypes = input_dtypes(estimator) if start.is_anew else _earlier_dtype(estimator)
-    as_given, X = X, check_features(estimator, X, dtypes, start.is_anew, estimator._may_lack_values())
+    may_lack_values, as_given = estimator._may_lack_values(), X
+    X = check_features(estimator, X, dtypes, start.is_anew, may_lack_values)
     table = check_targets(y, X, "y", known, may_lack)
     names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
     estimator._name_tasks(table, names, start)
@@ -128,10 +130,11 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     if start.is_anew:
         estimator._numpy_dtype, estimator._target_ndim = X.dtype, table.ndim
         estimator.n_tasks_ = len(estimator.task_names_)
-    if start.is_anew:
-        estimator._find_inputs(as_given)
     weight = estimator._learn_targets(table, sample_weight, start)
-    X = estimator._fill_inputs(X, weight)
+    if may_lack_values:
+        if start.is_anew:
+            estimator._find_inputs(as_given)
+        X = estimator._fill_inputs(X, weight)
     used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
     rows = None if used is None or used.all() else np.flatnonzero(used)
     settle(estimator, start, len(table) if rows is None else len(rows), X_val is not None)
@@ -181,10 +184,11 @@ def _codes(estimator, table: TargetTable, weight: np.ndarray | None, rows: np.nd
 
 def _validation_table(estimator, X_val, y_val) -> TensorData:
     """Return a validation set of the user's own; tasks without a label in it have no say."""
-    X_val = check_features(estimator, X_val, input_dtypes(estimator), False, estimator._may_lack_values())
+    may_lack_values = estimator._may_lack_values()
+    X_val = check_features(estimator, X_val, input_dtypes(estimator), False, may_lack_values)
     table = check_targets(y_val, X_val, "y_val", estimator._y_names, may_lack_tasks=True)
     weight = estimator._label_weights(table)
-    X_val = estimator._fill_inputs(X_val, weight)
+    X_val = estimator._fill_inputs(X_val, weight) if may_lack_values else X_val
     names = estimator.task_names_
     absent = [] if weight is None else estimator._without_label(weight)
     if absent:

@@ -352,13 +352,11 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         return any(getattr(task, "features", None) is not None for task in tasks)
 
     def _find_inputs(self, X) -> None:
-        self._inputs = None
-        if self._may_lack_values():
-            self._inputs = tuple(columns_of_x(name, task, X) for name, task in self.tasks_.items())
+        """Learn which columns of X each task reads."""
+        self._inputs = tuple(columns_of_x(name, task, X) for name, task in self.tasks_.items())
 
     def _fill_inputs(self, X, weight: np.ndarray | None):
-        if self._inputs is None:
-            return X
+        """Return X without missing values; refuse a label whose task lacks a value that it reads."""
         weights = [None] * self.n_tasks_ if weight is None else self._by_task(weight)
         names = getattr(self, "feature_names_in_", None)
         for name, columns, own in zip(self.tasks_, self._inputs, weights, strict=True):
@@ -379,7 +377,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
                 else {name: make_task(name, task) for name, task in self.tasks.items()}
             )
             self._y_names, self._columns = assign_columns(self.tasks_, table, names)
-            self.task_names_ = list(self.tasks_)
+            self.task_names_, self._inputs = list(self.tasks_), None
 
     def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
         weights = self._row_weights(table, sample_weight)

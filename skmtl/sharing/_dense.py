@@ -21,7 +21,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from skmtl.sharing._activations import ACTIVATIONS
+from skmtl.sharing._activations import ACTIVATIONS, Activation
 from skmtl.sharing._base import StackedModule
 from skmtl.sharing._passes import Operation, Pass, aligned, gradient_of, is_view
 
@@ -46,6 +46,18 @@ class DenseStack(StackedModule):
         because of their labels, and whose mean is as good as any of them.
     """
 
+    sizes: tuple[int, ...]
+    n_layers: int
+    activation: str
+    keep_prob: Tensor | None  # per network
+    generators: Sequence[torch.Generator | None]
+    linear_output: bool
+    equal_start: bool
+    _draw_of: Tensor | None
+    _function: Activation
+    _n_networks: int
+    _host: DensePass | None  # the pass with most rows, whose memory the others use
+
     def __init__(
         self,
         stack_shape: tuple[int, ...],
@@ -56,18 +68,20 @@ class DenseStack(StackedModule):
         equal_start: bool = False,
     ) -> None:
         super().__init__()
-        self.stack_shape = stack_shape
-        self.sizes = tuple(sizes)
-        self.n_layers = len(self.sizes) - 1
-        self.activation = activation
-        self.keep_prob = torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None
-        self.generators: Sequence[torch.Generator | None] = (None,)
-        self._draw_of: Tensor | None = None
-        self.linear_output = linear_output
-        self.equal_start = equal_start
-        self._function = ACTIVATIONS[activation]
-        self._n_networks = math.prod(stack_shape)
-        self._host: DensePass | None = None  # the pass with most rows, whose memory the others use
+        vars(self).update(  # `nn.Module.__setattr__` takes eight calls for each
+            stack_shape=stack_shape,
+            sizes=tuple(sizes),
+            n_layers=len(sizes) - 1,
+            activation=activation,
+            keep_prob=torch.full((math.prod(stack_shape), 1, 1), 1.0 - dropout) if dropout else None,
+            generators=(None,),
+            linear_output=linear_output,
+            equal_start=equal_start,
+            _draw_of=None,
+            _function=ACTIVATIONS[activation],
+            _n_networks=math.prod(stack_shape),
+            _host=None,
+        )
         for k in range(self.n_layers):
             self.register_parameter(f"weight_{k}", nn.Parameter(self._draw(k)))
             self.register_parameter(f"bias_{k}", nn.Parameter(torch.zeros(*stack_shape, 1, self.sizes[k + 1])))
