@@ -140,7 +140,7 @@ def columns_of_x(name: str, task: Task, X) -> tuple[int, ...]:
     with naming(name):
         try:
             columns = _get_column_indices(X if hasattr(X, "shape") else np.asarray(X), features)
-        except (KeyError, IndexError) as error:
+        except (KeyError, IndexError, ValueError) as error:
             raise ValueError(f"features={features!r} must name columns of X. {str(error).strip(chr(34))}") from None
         if len(columns) == 0:
             raise ValueError(f"features={features!r} must name at least one column of X.")

@@ -63,5 +63,5 @@ class LabelTransform:
 
     def _inverse(self, values: np.ndarray) -> np.ndarray:
         with np.errstate(all="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of values without an inverse
+            warnings.simplefilter("ignore")  # of values without an inverse
             return np.array(self.fitted.inverse_transform(values[:, None]), dtype=float).reshape(-1)
