@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skmtl._network import NetworkPlan, in_chunks
+from skmtl._grown import GrownNetwork, GrownPlan, begin_task, plan_of, plan_state, root_of
+from skmtl._network import in_chunks
 from skmtl._outcome import adopt
 from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
 from skmtl._reading import ANEW, Reading, Start, read
@@ -29,6 +31,16 @@ def _attends(estimator) -> bool:
     if not hasattr(estimator.network_.trunk, "attention_weights"):
         raise AttributeError(f"sharing={estimator.sharing!r} has no attention weights; sharing='attention' has.")
     return True
+
+
+def _average(network, layout: TaskLayout, x: torch.Tensor) -> torch.Tensor:
+    """Return the raw outputs for the mean prediction of the members: (1, batch, n_outputs)."""
+    return average_members(layout.groups, network(x)).unsqueeze(0)
+
+
+def _rows_first(network, x: torch.Tensor) -> torch.Tensor:
+    """Return the raw outputs of all members, rows first: (1, batch, member, n_outputs)."""
+    return network(x).transpose(0, 1).unsqueeze(0)
 
 
 class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
@@ -96,6 +108,41 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         fitted._fit(X, y, sample_weight, None, None, None, start, 1)
         return self._commit(fitted, before)
 
+    def _add_task(self, own, X, y, name: str, sample_weight, groups, freeze: bool):
+        """Return an estimator with one task more, which `own`, an estimator of that task alone, learns."""
+        self._check_X(X)
+        if name in self.task_names_ or not isinstance(name, str) or "__" in name or not name:
+            raise ValueError(f"name must be a new one, without '__'. Found {name!r}; the tasks are {self.task_names_}.")
+        if self._inputs is not None:
+            raise ValueError("Tasks cannot be added where tasks read their own columns of X. Fit anew with all tasks.")
+        network, plan = root_of(self.network_, self._plan)
+        own._check_parameters()
+        reading = own._read(X, y, sample_weight, groups=groups)
+        if own.n_tasks_ > 1:
+            raise ValueError(f"y must hold the labels of one task. Found {own.n_tasks_} columns.")
+        added = replace(plan, layout=own._plan.layout, n_members=own.n_members_)
+        own._plan, start = begin_task(network, added, tuple(own._seeds), freeze)
+        data, valid = reading.divided(own._seeds)
+        own.n_iter_ = 0
+        adopt(own, train(training_run(own, [own], start, own.max_epochs_), data, valid), anew=True)
+        own._finish(reading)
+        if len(own._member_ids) < len(self._member_ids):
+            raise ValueError(f"Task {name!r}: members of the ensemble diverged. Try a smaller lr.")
+        grown = self._aside()
+        grown._take_task(own, name)
+        grown.task_names_, grown.n_tasks_ = [*self.task_names_, name], self.n_tasks_ + 1
+        grown._target_ndim = 2
+        grown._plan = GrownPlan(self._plan, own._plan, grown._layout())
+        grown.network_ = GrownNetwork(self.network_, own.network_, grown._plan).eval()
+        vars(grown).pop("net_", None)
+        return grown
+
+    def _for_one_task(self, **params):
+        """Return an unfitted estimator of one task, with as many members as this one predicts by."""
+        check_is_fitted(self, "network_")
+        known = {"task_weights": None, "warm_start": False, "n_members": len(self._member_ids)}
+        return clone(self).set_params(**known, dtype=str(self._numpy_dtype), **params)
+
     def _aside(self):
         """Return an estimator with the same attributes, in which a fit may fail or be interrupted."""
         aside = object.__new__(type(self))
@@ -131,24 +178,34 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _earlier(self):
         """Return the net, or where that is gone or holds diverged members the network, of an earlier fit, if any."""
         net, network = self.__dict__.get("net_"), self.__dict__.get("network_")
+        if isinstance(network, GrownNetwork):
+            raise ValueError("A network with a task added later cannot be trained on. Fit anew with all tasks.")
         return net if net is not None and net.module_ is network else network
 
     # ---- predict ------------------------------------------------------------------------------------------------
 
-    def _raw(self, X) -> np.ndarray:
-        """Return raw outputs (n_samples, n_outputs)."""
-        X = self._check_X(X)
-        return in_chunks(self.network_ if len(self._member_ids) == 1 else self._ensemble, X, self.network_)
+    def _raw(self, X) -> list[np.ndarray]:
+        """Return the raw outputs of each network, (n_samples, n_outputs): one, unless tasks were added later."""
+        return self._raw_of_rows(self._check_X(X))
 
-    def _ensemble(self, x: torch.Tensor) -> torch.Tensor:
-        """Return the raw outputs for the mean prediction of the members: (1, batch, n_outputs)."""
-        return average_members(self._plan.layout.groups, self.network_(x)).unsqueeze(0)
+    def _raw_of_rows(self, X) -> list[np.ndarray]:
+        """Return raw outputs for the mean prediction of the members."""
+        networks = self.network_.networks
+        if len(self._member_ids) == 1:
+            return [in_chunks(network, X, network) for network in networks]
+        found = []
+        for network, layout in zip(networks, self._plan.layouts, strict=True):
+            average = partial(_average, network, layout)
+            found.append(in_chunks(average, X, network))
+        return found
 
-    def _raw_members(self, X) -> np.ndarray:
+    def _raw_members(self, X) -> list[np.ndarray]:
         """Return the raw outputs of each member: (n_members * n_samples, n_outputs), member after member."""
-        X = self._check_X(X)
-        raw = in_chunks(lambda x: self.network_(x).transpose(0, 1).unsqueeze(0), X, self.network_)
-        return raw.swapaxes(0, 1).reshape(-1, raw.shape[-1])
+        X, found = self._check_X(X), []
+        for network in self.network_.networks:
+            raw = in_chunks(partial(_rows_first, network), X, network)
+            found.append(raw.swapaxes(0, 1).reshape(-1, raw.shape[-1]))
+        return found
 
     def _check_X(self, X) -> np.ndarray | sparse.sparray:
         check_is_fitted(self, "network_")
@@ -330,7 +387,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         if network is not None:
             state["_weights"] = {name: w.detach().cpu().numpy() for name, w in network.state_dict().items()}
         if "_plan" in state:
-            state["_plan"] = dict(vars(state["_plan"]))  # fields: a file must not depend on where the class is
+            state["_plan"] = plan_state(state["_plan"])
         return state
 
     def __setstate__(self, state):
@@ -338,7 +395,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         state = dict(state)
         weights = state.pop("_weights", None)
         if "_plan" in state:
-            state["_plan"] = NetworkPlan(**state["_plan"])
+            state["_plan"] = plan_of(state["_plan"])
         super().__setstate__(state)
         if weights is not None:
             network = self._plan.build_blank(len(self._member_ids)).to(self._torch_dtype)
@@ -375,8 +432,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return targets as floats (n_samples, part), 0 where missing, parts in the order of the user's tasks."""
 
     @abstractmethod
-    def _decode(self, raw: np.ndarray) -> np.ndarray:
-        """Return predictions in y's own labels from raw outputs (n_samples, n_outputs)."""
+    def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
+        """Return predictions in y's own labels from the raw outputs of each network, (n_samples, n_outputs)."""
 
     def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
         """Learn the names of y's columns, and with them the tasks."""

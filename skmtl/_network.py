@@ -58,6 +58,11 @@ class NetworkPlan:
     n_members: int = 1
     inputs: tuple[tuple[int, ...], ...] | None = None
 
+    @property
+    def layouts(self) -> list[TaskLayout]:
+        """The layout of each of `MultiTaskNetwork.networks`."""
+        return [self.layout]
+
     def architecture(self) -> dict[str, object]:
         """Return what two networks must have in common for one to take the weights of the other."""
         return {
@@ -116,6 +121,11 @@ class MultiTaskNetwork(nn.Module):
     def n_parameters(self) -> int:
         """Number of weights of all members."""
         return sum(p.numel() for p in self.parameters())
+
+    @property
+    def networks(self) -> list[MultiTaskNetwork]:
+        """Those that predict one after the other: this one."""
+        return [self]
 
     @property
     def device(self) -> torch.device:

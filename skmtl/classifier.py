@@ -246,6 +246,42 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         """
         return self._partial_fit(X, y, sample_weight, classes)
 
+    def add_task(self, X, y, name, sample_weight=None, groups=None, freeze=True):
+        """Return a new estimator with one task more; predictions of the others stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Targets of the new task.
+        name : str
+            Its name.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, as in `fit`.
+        freeze : bool, default=True
+            Whether what the tasks share stays as it is also for the new one, which then learns a head alone, a query
+            and a head (attention), or a tower and a head that begin as the mean of the others'. False: it learns in a
+            copy of what they share.
+
+        Returns
+        -------
+        object
+            A fitted estimator of the same class; this one stays as it is. It predicts and can be pickled, but neither
+            `partial_fit` nor `warm_start` goes on from it.
+        """
+        weight = self.class_weight if isinstance(self.class_weight, str) else None
+        own = self._for_one_task(class_weight=weight)
+        return self._add_task(own, X, y, name, sample_weight, groups, freeze)
+
+    def _take_task(self, own, name: str) -> None:
+        self._codecs = [*self._codecs, *own._codecs]
+        self.classes_ = self._classes_of_each()
+        self._target_dtype = common_dtype(self.classes_)
+        self._y_names = [*self.task_names_, name]
+
     def predict_proba(self, X):
         """Predict class probabilities.
 
@@ -296,20 +332,22 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         proba = [p.reshape(len(self._member_ids), -1, p.shape[-1]) for p in proba]
         return proba[0] if self._target_ndim == 1 else proba
 
-    def _probabilities(self, raw: np.ndarray, logarithms: bool = False) -> list[np.ndarray]:
-        """Return the probabilities of each task from raw outputs (n_samples, n_outputs)."""
+    def _probabilities(self, raws: list[np.ndarray], logarithms: bool = False) -> list[np.ndarray]:
+        """Return the probabilities of each task from the raw outputs of each network, (n_samples, n_outputs)."""
         name = "log_probabilities" if logarithms else "probabilities"
         proba: list = [None] * self.n_tasks_
-        for task, columns in self._by_task(raw, lambda loss, raw: getattr(loss, name)(raw)):
+        for task, columns in self._by_task(raws, lambda loss, raw: getattr(loss, name)(raw)):
             proba[task] = columns[:, : len(self._codecs[task].classes)]
         return proba
 
-    def _by_task(self, raw: np.ndarray, function):
+    def _by_task(self, raws: list[np.ndarray], function):
         """Yield each task's number and its part of ``function(loss, raw)``."""
-        layout = self._plan.layout
-        for group in layout.groups:
-            values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
-            yield from zip(layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
+        first = 0
+        for layout, raw in zip(self._plan.layouts, raws, strict=True):
+            for group in layout.groups:
+                values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
+                yield from zip(first + layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
+            first += layout.n_tasks
 
     def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
         may_lack = not start.is_anew or start.classes is not None
@@ -356,12 +394,12 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             y[seen, t] = codec.encode(labels[seen], self.task_names_[t])
         return y
 
-    def _decode(self, raw: np.ndarray) -> np.ndarray:
+    def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
         if self._target_ndim == 1:
-            ((_, codes),) = self._by_task(raw, lambda loss, raw: loss.decode(raw))
+            ((_, codes),) = self._by_task(raws, lambda loss, raw: loss.decode(raw))
             return self._codecs[0].decode(codes)
-        y = np.empty((len(raw), self.n_tasks_), dtype=self._target_dtype)
-        for task, codes in self._by_task(raw, lambda loss, raw: loss.decode(raw)):
+        y = np.empty((len(raws[0]), self.n_tasks_), dtype=self._target_dtype)
+        for task, codes in self._by_task(raws, lambda loss, raw: loss.decode(raw)):
             y[:, task] = self._codecs[task].decode(codes)
         return y
 

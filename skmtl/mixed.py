@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from itertools import islice
 
 import numpy as np
 import torch
@@ -14,7 +15,6 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl._base import BaseMultiTask
 from skmtl._label_codes import is_continuous
 from skmtl._labels import common_dtype
-from skmtl._network import in_chunks
 from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Reading, Start
 from skmtl._table import TargetTable, check_columns, read_targets
@@ -269,6 +269,46 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         """
         return self._partial_fit(X, y, sample_weight)
 
+    def add_task(self, X, y, name, task=None, sample_weight=None, groups=None, freeze=True):
+        """Return a new estimator with one task more; predictions of the others stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,) or (n_samples, n_columns)
+            Targets of the new task.
+        name : str
+            Its name.
+        task : Task or str, default=None
+            What it is, as in `tasks`; None to go by the type of y.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, as in `fit`.
+        freeze : bool, default=True
+            Whether what the tasks share stays as it is also for the new one, which then learns a head alone, a query
+            and a head (attention), or a tower and a head that begin as the mean of the others'. False: it learns in a
+            copy of what they share.
+
+        Returns
+        -------
+        object
+            A fitted estimator of the same class; this one stays as it is. It predicts and can be pickled, but neither
+            `partial_fit` nor `warm_start` goes on from it.
+        """
+        own = self._for_one_task(tasks=None if task is None else {name: task})
+        y = y if hasattr(y, "columns") else _named(y, name)
+        return self._add_task(own, X, y, name, sample_weight, groups, freeze)
+
+    def _take_task(self, own, name: str) -> None:
+        first = len(self._y_names)
+        self.tasks = {**(self.tasks or self.tasks_), name: own.tasks_[name]}
+        self.tasks_, self._losses = {**self.tasks_, **own.tasks_}, {**self._losses, **own._losses}
+        self._columns = {**self._columns, name: [first + column for column in own._columns[name]]}
+        self._y_names = [*self._y_names, *own._y_names]
+        self.classes_ = {key: task.classes_ for key, task in self.tasks_.items() if hasattr(task, "classes_")}
+
     @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Predict the probabilities of all tasks that have some.
@@ -448,8 +488,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         waiting = {name: task for name, task in self.tasks_.items() if task.needs_finish}
         if not waiting:
             return
-        one = len(self._member_ids) == 1
-        raw = self._raw_by_task(in_chunks(self.network_ if one else self._ensemble, reading.X, self.network_))
+        raw = self._raw_by_task(self._raw_of_rows(reading.X))
         self.tasks_ = {
             **self.tasks_,
             **{name: copy(task) for name, task in waiting.items()},
@@ -466,28 +505,23 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         layout, task = self._plan.layout, self.task_names_.index(name)
         return np.flatnonzero(layout.order[layout.owners] == task)
 
-    def _raw_by_task(self, raw: np.ndarray) -> dict[str, list[torch.Tensor]]:
+    def _raw_by_task(self, raws: list[np.ndarray]) -> dict[str, list[torch.Tensor]]:
         """Return the raw outputs for each loss of each task: (n_samples, width, n_parts)."""
-        layout, raw = self._plan.layout, torch.from_numpy(raw)
-        place = np.argsort(layout.part_order)
-        views = [(group, group.view(raw)) for group in layout.groups]
-        found, first = {}, 0
-        for name, losses in self._losses.items():
-            found[name] = []
-            for loss in losses:
-                group, view = next(pair for pair in views if pair[0].parts.start <= place[first] < pair[0].parts.stop)
-                start = place[first] - group.parts.start
-                found[name].append(view[:, : loss.width, start : start + loss.n_parts])
-                first += loss.n_parts
+        losses, found = iter(self._losses.items()), {}
+        for layout, raw in zip(self._plan.layouts, raws, strict=True):
+            views = [(group, group.view(torch.from_numpy(raw))) for group in layout.groups]
+            places = iter(np.argsort(layout.part_order).tolist())
+            for name, own in islice(losses, layout.n_tasks):
+                found[name] = [_view_of(loss, [next(places) for _ in range(loss.n_parts)], views) for loss in own]
         return found
 
-    def _decode(self, raw: np.ndarray) -> np.ndarray:
-        by_task = self._raw_by_task(raw)
+    def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
+        by_task = self._raw_by_task(raws)
         outputs = [_decoded(self.tasks_[name], own) for name, own in by_task.items()]
         if len(outputs) == 1 and (self._target_ndim == 1 or outputs[0].ndim == 2):
             return outputs[0]
-        columns = [column for output in outputs for column in output.reshape(len(raw), -1).T]
-        table = np.empty((len(raw), len(columns)), dtype=common_dtype(columns))
+        columns = [column for output in outputs for column in output.reshape(len(raws[0]), -1).T]
+        table = np.empty((len(raws[0]), len(columns)), dtype=common_dtype(columns))
         for k, column in enumerate(columns):
             table[:, k] = column
         return table
@@ -496,6 +530,17 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._may_lack_values()
         return tags
+
+
+def _named(y, name: str):
+    """Return the labels of one column as a frame with the task's name."""
+    table = read_targets(y)
+    if table.n_columns > 1:
+        return y
+    import pandas
+
+    labels = table.columns[0].astype(object) if not table.observed.all() else table.columns[0]
+    return pandas.DataFrame({name: pandas.Series(labels).where(table.observed[:, 0])})
 
 
 def _decoded(task: Task, raw: list[torch.Tensor]) -> np.ndarray:
@@ -517,3 +562,10 @@ def _refuse_unknown_inputs(name: str, raw: list[torch.Tensor], rows: np.ndarray)
             f"Task {name!r}: {lacks.sum()} rows with a label lack a column of X that it reads, the first of them row "
             f"{np.flatnonzero(lacks)[0]}."
         )
+
+
+def _view_of(loss, places: list[int], views) -> torch.Tensor:
+    """Return the raw outputs of a loss whose parts have these places: (n_samples, width, n_parts)."""
+    group, view = next(pair for pair in views if pair[0].parts.start <= places[0] < pair[0].parts.stop)
+    start = places[0] - group.parts.start
+    return view[:, : loss.width, start : start + loss.n_parts]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils._param_validation import HasMethods
 
@@ -235,6 +238,42 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         """
         return self._partial_fit(X, y, sample_weight)
 
+    def add_task(self, X, y, name, sample_weight=None, groups=None, freeze=True):
+        """Return a new estimator with one task more; predictions of the others stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Targets of the new task.
+        name : str
+            Its name.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, as in `fit`.
+        freeze : bool, default=True
+            Whether what the tasks share stays as it is also for the new one, which then learns a head alone, a query
+            and a head (attention), or a tower and a head that begin as the mean of the others'. False: it learns in a
+            copy of what they share.
+
+        Returns
+        -------
+        object
+            A fitted estimator of the same class; this one stays as it is. It predicts and can be pickled, but neither
+            `partial_fit` nor `warm_start` goes on from it.
+        """
+        transform = None if isinstance(self.target_transform, dict) else self.target_transform
+        own = self._for_one_task(target_transform=transform)
+        return self._add_task(own, X, y, name, sample_weight, groups, freeze)
+
+    def _take_task(self, own, name: str) -> None:
+        self._codec = self._codec.beside(own._codec)
+        self._transforms = {**self._transforms, **{self.n_tasks_ + task: t for task, t in own._transforms.items()}}
+        self._target_dtype = np.result_type(self._target_dtype, own._target_dtype)
+        self._y_names = [*self.task_names_, name]
+
     def predict_std(self, X):
         """Return the standard deviation over the members' predictions.
 
@@ -262,7 +301,8 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
             )
         if self._transforms:
             return self.predict_members(X).std(axis=0, ddof=1)
-        std = in_chunks(lambda x: self.network_(x).std(0).unsqueeze(0), X, self.network_)
+        stds = [in_chunks(partial(_spread, network), X, network) for network in self.network_.networks]
+        std = stds[0] if len(stds) == 1 else np.concatenate(stds, axis=1)
         std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
@@ -325,9 +365,14 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         y = self._codec.encode(self._numbers(table))
         return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
-    def _decode(self, raw: np.ndarray) -> np.ndarray:
-        y = self._codec.decode(raw)
+    def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
+        y = self._codec.decode(raws[0] if len(raws) == 1 else np.concatenate(raws, axis=1))
         for task, transform in self._transforms.items():
             y[:, task] = transform.backward(y[:, task])
         y = y.astype(self._target_dtype, copy=False)
         return y[:, 0] if self._target_ndim == 1 else y
+
+
+def _spread(network, x: torch.Tensor) -> torch.Tensor:
+    """Return the standard deviation over members of raw outputs: (1, batch, n_outputs)."""
+    return network(x).std(0).unsqueeze(0)

@@ -65,6 +65,11 @@ class ScaleCodec:
         deviation = np.hypot(within, np.sqrt(theirs * (1.0 - theirs)) * delta)
         return ScaleCodec(self.mean + theirs * delta, deviation, self.count + other.count, weight)
 
+    def beside(self, other: ScaleCodec) -> ScaleCodec:
+        """Return the moments of the tasks of both, one after the other."""
+        pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]
+        return ScaleCodec(*map(np.concatenate, pairs))
+
     def replaced_by(self, other: ScaleCodec) -> ScaleCodec:
         """Return the other moments, but these where the other has no label of a task."""
         pairs = [(getattr(self, field.name), getattr(other, field.name)) for field in fields(self)]

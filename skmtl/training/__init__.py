@@ -5,6 +5,7 @@
 `go_on`               the same for some epochs more
 `TrainingRun`         the hyper-parameters of one run
 `Members`             what differs between the networks of a stack
+`build_network`       a network with a member for each seed
 `MultiTaskNet`        the skorch net: callbacks and history around the engine
 `Engine`              a stack of networks and the step that trains it
 `Record`              what happened to each member, and the history
@@ -28,7 +29,7 @@ from skmtl.training._buffer import FlatBuffer
 from skmtl.training._callbacks import BestWeights, EpochProgress, whole_fits_only
 from skmtl.training._data import TensorData, join_tables, make_tables
 from skmtl.training._engine import Engine
-from skmtl.training._members import Members
+from skmtl.training._members import Members, build_network
 from skmtl.training._net import MultiTaskNet
 from skmtl.training._optimizers import OPTIMIZERS, FlatOptimizer
 from skmtl.training._record import DivergedError, Record
@@ -49,6 +50,7 @@ __all__ = [
     "Record",
     "TensorData",
     "TrainingRun",
+    "build_network",
     "go_on",
     "join_tables",
     "make_tables",
