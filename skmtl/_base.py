@@ -256,7 +256,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             A polars one if `X` is one, else a pandas one with the index of `X` where it has one.
         """
         values = self.predict(X)
-        columns = dict(zip(self.output_names_, values.reshape(len(values), -1).T, strict=True))
+        columns = dict(zip(self._output_names(), values.reshape(len(values), -1).T, strict=True))
         if type(X).__module__.partition(".")[0] == "polars":
             import polars
 
@@ -439,9 +439,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Learn the names of y's columns, and with them the tasks."""
         self._y_names = self.task_names_ = names
 
-    @property
-    def output_names_(self) -> list[str]:
-        """Names of the columns that `predict` returns."""
+    def _output_names(self) -> list[str]:
+        """Return the names of the columns that `predict` returns."""
         return self.task_names_
 
     def _may_lack_values(self) -> bool:

@@ -307,6 +307,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         self.tasks_, self._losses = {**self.tasks_, **own.tasks_}, {**self._losses, **own._losses}
         self._columns = {**self._columns, name: [first + column for column in own._columns[name]]}
         self._y_names = [*self._y_names, *own._y_names]
+        self.output_names_ = [*self.output_names_, *own.output_names_]
         self.classes_ = {key: task.classes_ for key, task in self.tasks_.items() if hasattr(task, "classes_")}
 
     @available_if(_has_probabilities)
@@ -380,11 +381,6 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         """
         return super().score(X, y, sample_weight)
 
-    @property
-    def output_names_(self):
-        """Names of the columns that `predict` returns."""
-        return [output for name, task in self.tasks_.items() for output in task.output_names(name)]
-
     # ---- inputs -------------------------------------------------------------------------------------------------
 
     def _may_lack_values(self) -> bool:
@@ -418,6 +414,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             )
             self._y_names, self._columns = assign_columns(self.tasks_, table, names)
             self.task_names_, self._inputs = list(self.tasks_), None
+            self.output_names_ = [output for key, task in self.tasks_.items() for output in task.output_names(key)]
+
+    def _output_names(self) -> list[str]:
+        return self.output_names_
 
     def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
         weights = self._row_weights(table, sample_weight)

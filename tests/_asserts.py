@@ -285,7 +285,7 @@ def assert_decode_inverts_encode(model, table):
     raw = np.zeros((len(codes), layout.n_outputs))
     for group in layout.groups:
         raw[:, group.columns] = _certain(group.loss, codes[:, group.parts]).reshape(len(codes), -1)
-    predicted = model._decode(raw).reshape(len(codes), -1)
+    predicted = model._decode([raw]).reshape(len(codes), -1)
     for t, (labels, seen) in enumerate(zip(table.columns, table.observed.T, strict=True)):
         if labels.dtype.kind == "f":
             np.testing.assert_allclose(predicted[seen, t].astype(float), labels[seen], rtol=1e-12, atol=1e-12)
