@@ -43,7 +43,7 @@ def sharing_path(estimator, X, y, *, sharing_lambdas=None, cv=None, scoring=None
         An integer k is ``MultiTaskKFold(k, random_state=0)``, None means 5.
     scoring : str, callable, dict or scorer of make_task_scorer, default=None
         The metric of all tasks, or a dict with each task's. None: ``"accuracy"`` for classifiers, ``"r2"`` for
-        regressors. Greater is better in all of them.
+        regressors, ``"default"``, the skill of each task, for a `MultiTaskEstimator`. Greater is better in all of them.
     n_jobs : int, default=None
         Stacks trained at the same time, in threads, or on what a `joblib.parallel_config` names.
 

@@ -47,7 +47,7 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
         ``"predict"``: shape (n_samples,) or (n_samples, n_tasks), as the estimator gives it. ``"predict_proba"``: shape
         (n_samples, n_classes) for 1-D `y`, else a list with one such array per task. Columns are the sorted classes
         of the whole `y`; a class that a fold's training rows lack has probability 0 in that fold. Its logarithm is the
-        smallest number of its type, as in scikit-learn.
+        smallest number of its type, as in scikit-learn. A `MultiTaskEstimator` gives a dict of its tasks.
 
     Raises
     ------
@@ -77,6 +77,8 @@ def cross_val_predict(estimator, X, y, *, cv=None, method="predict", n_jobs=None
     tests = [test for _, test in splits]
     if method == "predict":
         return _join_labels([labels for labels, _ in answers], tests)
+    if isinstance(answers[0][0], dict):
+        return _join_by_name(answers, tests)
     return _join_probabilities(answers, tests, read_targets(y), logarithms=method == "predict_log_proba")
 
 
@@ -128,6 +130,34 @@ def _join_probabilities(answers: list, tests: list, table: TargetTable, logarith
             proba[np.ix_(test, known)] = _of_task(fold_proba, t)
         joined.append(proba)
     return joined if table.ndim == 2 else joined[0]
+
+
+def _join_by_name(answers: list, tests: list) -> dict:
+    """Return the probabilities of each task of a `MultiTaskEstimator`, by name."""
+    order, joined = np.argsort(np.concatenate(tests)), {}
+    for name, first in answers[0][0].items():
+        entries = [proba[name] for proba, _ in answers]
+        classes = [of_fold.get(name) for _, of_fold in answers]
+        if isinstance(first, list):  # levels of a hierarchy
+            levels = range(len(first))
+            joined[name] = [_join_classes([e[k] for e in entries], [c[k] for c in classes])[order] for k in levels]
+        else:
+            joined[name] = _join_classes(entries, classes)[order]
+    return joined
+
+
+def _join_classes(entries: list[np.ndarray], classes: list) -> np.ndarray:
+    """Return folds one after the other, with a column for each class that any of them knows."""
+    if classes[0] is None:
+        return np.concatenate(entries)
+    known = [objects_of(np.asarray(of_fold)).tolist() for of_fold in classes]
+    if any(of_fold != known[0] for of_fold in known):
+        every = objects_of(sorted_classes(np.concatenate([np.asarray(of_fold) for of_fold in classes]))).tolist()
+        wide = [np.zeros((len(entry), len(every))) for entry in entries]
+        for entry, own, of_fold in zip(wide, entries, known, strict=True):
+            entry[:, [every.index(label) for label in of_fold]] = own
+        entries = wide
+    return np.concatenate(entries)
 
 
 def _of_task(values, t: int):

@@ -9,6 +9,7 @@ from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
+from skmtl._base import BaseMultiTask
 from skmtl.metrics import TaskScorer, make_task_scorer
 from skmtl.model_selection._defined import warn_undefined
 from skmtl.model_selection._fit import last_step
@@ -48,7 +49,7 @@ def transfer_gain(
         An integer k is ``MultiTaskKFold(k)``, None means 5, with the seeds 0, 1, ... for the repeats.
     scoring : str, callable, dict or scorer of make_task_scorer, default=None
         The metric of all tasks, or a dict with each task's. None: ``"accuracy"`` for classifiers, ``"r2"`` for
-        regressors. Greater is better in all of them.
+        regressors, ``"default"``, the skill of each task, for a `MultiTaskEstimator`. Greater is better in all of them.
     n_repeats : int, default=None
         How many times the folds are drawn, for a `cv` of None or an integer. None: twice; once for any other `cv`.
     confidence : float, default=0.95
@@ -148,9 +149,12 @@ def _task_scorer(scoring, estimator) -> TaskScorer:
     if isinstance(scoring, TaskScorer):
         return scoring
     if scoring is None:
-        if not (is_classifier(estimator) or is_regressor(estimator)):
+        if is_classifier(estimator) or is_regressor(estimator):
+            scoring = "accuracy" if is_classifier(estimator) else "r2"
+        elif isinstance(last_step(estimator)[1], BaseMultiTask):
+            scoring = "default"
+        else:
             raise ValueError("The estimator is neither a classifier nor a regressor: scoring must be given.")
-        scoring = "accuracy" if is_classifier(estimator) else "r2"
     return make_task_scorer(scoring)
 
 
