@@ -106,5 +106,5 @@ def test_halving_space_path_and_gain():
     assert {name for space in search_space(model) for name in space} <= set(model.get_params())
     gain = transfer_gain(model, X, y, cv=2, n_repeats=1)
     assert gain.task_names == list(model.tasks)
-    path = sharing_path(model.set_params(sharing="soft"), X, y, [0.0, 1.0], cv=2)
+    path = sharing_path(model.set_params(sharing="soft"), X, y, sharing_lambdas=[0.0, 1.0], cv=2)
     assert path.task_names == list(model.tasks)
