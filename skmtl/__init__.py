@@ -4,6 +4,7 @@
 `classifier`         `MultiTaskClassifier`
 `regressor`          `MultiTaskRegressor`
 `mixed`              `MultiTaskEstimator`, for tasks of several kinds
+`task_view`          `TaskView`: one task as a classifier or a regressor
 `preprocessing`      tables as people have them, encoded for a network: `table_pipeline`
 `tasks`              what can be predicted: classes, numbers, counts, survival and so on
 `losses`             pointwise losses and their gradients
@@ -20,6 +21,14 @@ from skmtl.classifier import MultiTaskClassifier
 from skmtl.mixed import MultiTaskEstimator
 from skmtl.preprocessing import stack_tasks, table_pipeline
 from skmtl.regressor import MultiTaskRegressor
+from skmtl.task_view import TaskView
 
-__all__ = ["MultiTaskClassifier", "MultiTaskEstimator", "MultiTaskRegressor", "stack_tasks", "table_pipeline"]
+__all__ = [
+    "MultiTaskClassifier",
+    "MultiTaskEstimator",
+    "MultiTaskRegressor",
+    "TaskView",
+    "stack_tasks",
+    "table_pipeline",
+]
 __version__ = "0.1.0.dev0"

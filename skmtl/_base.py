@@ -19,8 +19,10 @@ from skmtl._outcome import adopt
 from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
 from skmtl._reading import ANEW, Reading, Start, read
 from skmtl._table import TargetTable
+from skmtl._task_module import TaskModule
 from skmtl._validation import check_features, check_label_weights
 from skmtl.metrics import task_scores
+from skmtl.task_view import TaskView
 from skmtl.tasks import TaskLayout, average_members
 from skmtl.training import train
 
@@ -194,9 +196,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         if len(self._member_ids) == 1:
             return [in_chunks(network, X, network) for network in networks]
         found = []
-        for network, layout in zip(networks, self._plan.layouts, strict=True):
-            average = partial(_average, network, layout)
-            found.append(in_chunks(average, X, network))
+        for network, plan in zip(networks, self._plan.plans, strict=True):
+            found.append(in_chunks(partial(_average, network, plan.layout), X, network))
         return found
 
     def _raw_members(self, X) -> list[np.ndarray]:
@@ -334,6 +335,32 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         places = self._plan.layout.places
         return similarity[np.ix_(places, places)]
 
+    def task(self, name):
+        """Return one task as a classifier or a regressor of scikit-learn, see `skmtl.TaskView`.
+
+        Parameters
+        ----------
+        name : str or int
+            Name of the task, or its position.
+
+        Returns
+        -------
+        TaskView
+            What predicts this task alone.
+        """
+        return TaskView(self, name).fit(None, None)
+
+    def _module_of(self, task: int) -> TaskModule:
+        """Return what a task predicts as a module; `task` is its position."""
+        ends = np.cumsum([plan.layout.n_tasks for plan in self._plan.plans])
+        number = int(np.searchsorted(ends, task, side="right"))
+        network, plan = self.network_.networks[number], self._plan.plans[number]
+        layout = plan.layout
+        place = int(layout.places[task - ends[number] + layout.n_tasks])
+        losses, decode = self._losses_of(task)
+        parts = np.flatnonzero(layout.owners == place)
+        return TaskModule(network, plan, place, losses, parts[np.argsort(layout.part_order[parts])], decode)
+
     # ---- score --------------------------------------------------------------------------------------------------
 
     def score_tasks(self, X, y, sample_weight=None):
@@ -462,6 +489,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _without_label(self, weight: np.ndarray) -> list[str]:
         """Return the tasks without a label, given what each part weighs."""
         return [name for name, own in zip(self.task_names_, weight.T, strict=True) if not own.any()]
+
+    @abstractmethod
+    def _losses_of(self, task: int):
+        """Return the losses of a task's parts, and what makes differentiable predictions of raw outputs for them."""
 
     def _finish(self, reading) -> None:
         """Learn what needs the trained network and the rows it was trained on."""

@@ -123,9 +123,9 @@ class GrownPlan:
     layout: TaskLayout
 
     @property
-    def layouts(self) -> list[TaskLayout]:
-        """The layout of each of `GrownNetwork.networks`: tasks in the order in which they came."""
-        return [*self.base.layouts, *self.added.layouts]
+    def plans(self) -> list[NetworkPlan]:
+        """The plan of each of `GrownNetwork.networks`: tasks in the order in which they came."""
+        return [*self.base.plans, *self.added.plans]
 
     def build_blank(self, n_members: int = 1) -> GrownNetwork:
         """Return a network whose weights are to be overwritten."""

@@ -59,9 +59,9 @@ class NetworkPlan:
     inputs: tuple[tuple[int, ...], ...] | None = None
 
     @property
-    def layouts(self) -> list[TaskLayout]:
-        """The layout of each of `MultiTaskNetwork.networks`."""
-        return [self.layout]
+    def plans(self) -> list[NetworkPlan]:
+        """The plan of each of `MultiTaskNetwork.networks`."""
+        return [self]
 
     def architecture(self) -> dict[str, object]:
         """Return what two networks must have in common for one to take the weights of the other."""

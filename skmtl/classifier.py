@@ -14,6 +14,7 @@ from skmtl._reading import Start
 from skmtl._table import TargetTable, read_targets
 from skmtl._validation import check_label_weights, check_some_weight
 from skmtl._weights import in_units_of_the_largest
+from skmtl.losses import Logistic, Softmax
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
 
 
@@ -343,7 +344,8 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
     def _by_task(self, raws: list[np.ndarray], function):
         """Yield each task's number and its part of ``function(loss, raw)``."""
         first = 0
-        for layout, raw in zip(self._plan.layouts, raws, strict=True):
+        for plan, raw in zip(self._plan.plans, raws, strict=True):
+            layout = plan.layout
             for group in layout.groups:
                 values = function(group.loss, group.view(torch.from_numpy(raw))).numpy()  # (n_samples, [class,] task)
                 yield from zip(first + layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
@@ -381,6 +383,11 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
             raise ValueError(
                 f"`classes={given!r}` is not the same as on last call to partial_fit, was: {self.classes_!r}."
             )
+
+    def _losses_of(self, task: int):
+        n_classes = len(self._codecs[task].classes)
+        loss = Logistic(1) if n_classes == 2 else Softmax([n_classes])
+        return [loss], lambda raw: loss.probabilities(raw[0])[..., 0]
 
     def _layout(self) -> TaskLayout:
         return classification_layout([len(codec.classes) for codec in self._codecs])

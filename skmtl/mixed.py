@@ -30,7 +30,7 @@ from skmtl._task_columns import (
     tasks_of,
 )
 from skmtl._weights import read_weights
-from skmtl.tasks import TASKS, Part, Task, TaskLayout, make_layout
+from skmtl.tasks import TASKS, Part, TaskLayout, decoded, make_layout
 
 
 def _has_probabilities(estimator) -> bool:
@@ -449,6 +449,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
                 found[name] = task.parts(table.select(self._columns[name]))
         return found
 
+    def _losses_of(self, task: int):
+        name = self.task_names_[task]
+        return self._losses[name], self.tasks_[name].predicted_tensor
+
     def _layout(self) -> TaskLayout:
         return make_layout(list(self._losses.values()))
 
@@ -508,7 +512,8 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def _raw_by_task(self, raws: list[np.ndarray]) -> dict[str, list[torch.Tensor]]:
         """Return the raw outputs for each loss of each task: (n_samples, width, n_parts)."""
         losses, found = iter(self._losses.items()), {}
-        for layout, raw in zip(self._plan.layouts, raws, strict=True):
+        for plan, raw in zip(self._plan.plans, raws, strict=True):
+            layout = plan.layout
             views = [(group, group.view(torch.from_numpy(raw))) for group in layout.groups]
             places = iter(np.argsort(layout.part_order).tolist())
             for name, own in islice(losses, layout.n_tasks):
@@ -517,7 +522,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
 
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
         by_task = self._raw_by_task(raws)
-        outputs = [_decoded(self.tasks_[name], own) for name, own in by_task.items()]
+        outputs = [decoded(self.tasks_[name], own) for name, own in by_task.items()]
         if len(outputs) == 1 and (self._target_ndim == 1 or outputs[0].ndim == 2):
             return outputs[0]
         columns = [column for output in outputs for column in output.reshape(len(raws[0]), -1).T]
@@ -541,17 +546,6 @@ def _named(y, name: str):
 
     labels = table.columns[0].astype(object) if not table.observed.all() else table.columns[0]
     return pandas.DataFrame({name: pandas.Series(labels).where(table.observed[:, 0])})
-
-
-def _decoded(task: Task, raw: list[torch.Tensor]) -> np.ndarray:
-    """Return the predictions of a task, missing where its inputs are."""
-    lacks = raw[0][:, 0, 0].isnan()
-    if not lacks.any():
-        return task.decode(raw)
-    values = task.decode([torch.where(lacks[:, None, None], 0.0, part) for part in raw])
-    values = values.astype(float if values.dtype.kind in "fiu" else object)
-    values[lacks.numpy()] = np.nan if values.dtype.kind == "f" else None
-    return values
 
 
 def _refuse_unknown_inputs(name: str, raw: list[torch.Tensor], rows: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Start
 from skmtl._table import TargetTable
 from skmtl._validation import check_label_weights, check_task_names
+from skmtl.losses import SquaredError
 from skmtl.tasks import LabelTransform, ScaleCodec, TaskLayout, regression_layout
 
 
@@ -338,6 +339,12 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         for task, transform in self._transforms.items():
             numbers[:, task] = transform.forward(numbers[:, task], table.observed[:, task], self.task_names_[task])
         return numbers
+
+    def _losses_of(self, task: int):
+        if task in self._transforms:
+            raise ValueError(f"target_transform of task {self.task_names_[task]!r} has no torch module.")
+        mean, scale = float(self._codec.mean[task]), float(self._codec.scale[task])
+        return [SquaredError(1)], lambda raw: raw[0][:, 0, 0] * scale + mean
 
     def _layout(self) -> TaskLayout:
         return regression_layout(self.n_tasks_)

@@ -44,6 +44,7 @@ from skmtl.sharing._penalty import centred_penalty as centred_penalty
 from skmtl.sharing._penalty import penalty_gradient as penalty_gradient
 from skmtl.sharing._penalty import proximal_step_ as proximal_step_
 from skmtl.sharing._soft import SoftSharing as SoftSharing
+from skmtl.sharing._trunk import DenseTrunk as DenseTrunk
 
 publish(__name__)
 STRATEGIES: dict[str, type[Sharing]] = members(Sharing, __name__)

@@ -12,6 +12,7 @@
 from skmtl._families import class_names, members, publish
 from skmtl.tasks._base import Part as Part
 from skmtl.tasks._base import Task as Task
+from skmtl.tasks._base import decoded as decoded
 from skmtl.tasks._censored import Censored as Censored
 from skmtl.tasks._chain import Chain as Chain
 from skmtl.tasks._class_weights import class_weights as class_weights
@@ -50,6 +51,7 @@ __all__ = [
     "average_members",
     "class_weights",
     "classification_layout",
+    "decoded",
     "make_layout",
     "regression_layout",
     "sorted_classes",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -99,6 +100,16 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
             Raw outputs for the loss of each part, as `Loss.loss` reads them.
         """
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        """Return predictions, of classes their probabilities, as a differentiable tensor; optional.
+
+        Parameters
+        ----------
+        raw : sequence of Tensors of shape (batch, width, n_parts)
+            As for `decode`.
+        """
+        raise ValueError(f"{type(self).__name__} has no torch module: it does not define predicted_tensor.")
+
     @abstractmethod
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         """Return how good predictions are: 1 is perfect, 0 as good as the best constant, NaN undefined.
@@ -136,3 +147,14 @@ def any_observed(y: TargetTable) -> np.ndarray:
 def array_of(raw: Tensor) -> np.ndarray:
     """Return a tensor of raw outputs as an array of float64."""
     return raw.detach().cpu().double().numpy()
+
+
+def decoded(task: Task, raw: Sequence[Tensor]) -> np.ndarray:
+    """Return the predictions of a task, missing where its inputs are."""
+    lacks = raw[0][:, 0, 0].isnan()
+    if not lacks.any():
+        return task.decode(raw)
+    values = task.decode([torch.where(lacks[:, None, None], 0.0, part) for part in raw])
+    values = values.astype(float if values.dtype.kind in "fiu" else object)
+    values[lacks.numpy()] = np.nan if values.dtype.kind == "f" else None
+    return values

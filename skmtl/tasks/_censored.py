@@ -100,6 +100,9 @@ class Censored(Task):
         """Return the central interval of this probability, lower and upper end: (n_samples, 2)."""
         return normal_interval(self.decode(raw), self.predicted_std(raw), coverage)
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return raw[0][:, 0, 0] * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         lower, upper = self._ends(y)
         if len(lower) < 2:

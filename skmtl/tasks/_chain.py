@@ -72,5 +72,8 @@ class Chain(TaskOfLevels):
         """Return the probability of each event: (n_samples, n_events), never rising along a row."""
         return array_of(ChainedLogistic([len(self.levels)]).decode(raw[0]))
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return ChainedLogistic([len(self.levels)]).decode(raw[0])
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         return mean_brier_skill(flags_of(y), self.probabilities(raw), y.observed, weight)

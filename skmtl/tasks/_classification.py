@@ -101,6 +101,9 @@ class Classification(Task):
         """Return class probabilities: (n_samples, n_classes)."""
         return array_of(self._make_loss().probabilities(raw[0]))[:, : len(self.classes_), 0]
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return self._make_loss().probabilities(raw[0])[:, : len(self.classes_), 0]
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         return brier_skill(*outcomes(y.columns[0], self.classes_, self.probabilities(raw)), weight)
 

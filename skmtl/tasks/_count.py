@@ -72,6 +72,9 @@ class Count(Task):
         with np.errstate(over="ignore"):
             return np.exp(array_of(raw[0])[:, 0, 0]) * self.mean_
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return raw[0][:, 0, 0].exp() * self.mean_
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         rate, exposure, _ = self._rates(y)
         if len(rate) < 2 or not (rate > 0).any():

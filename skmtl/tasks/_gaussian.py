@@ -72,6 +72,9 @@ class Gaussian(Task):
         """Return the central interval of this probability, lower and upper end: (n_samples, 2)."""
         return normal_interval(self.decode(raw), self.predicted_std(raw), coverage)
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return raw[0][:, 0, 0] * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         sigma = np.maximum(self.predicted_std(raw), np.finfo(float).tiny)
         return normal_crps_skill(y.numbers[:, 0], self.decode(raw), sigma, weight)

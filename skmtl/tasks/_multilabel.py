@@ -63,6 +63,9 @@ class Multilabel(Task):
         """Return the probability of each label: (n_samples, n_labels)."""
         return array_of(raw[0].sigmoid())[:, 0]
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return raw[0][:, 0].sigmoid()
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         return mean_brier_skill(flags_of(y), self.probabilities(raw), y.observed, weight)
 

@@ -89,6 +89,9 @@ class Ordinal(Task):
         """Return class probabilities: (n_samples, n_classes)."""
         return array_of(self._loss().probabilities(raw[0]))[:, :, 0]
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        return self._loss().probabilities(raw[0])[:, :, 0]
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         known, proba = outcomes(y.columns[0], self.classes_, self.probabilities(raw))
         return brier_skill(known.cumsum(axis=1)[:, :-1], proba.cumsum(axis=1)[:, :-1], weight)

@@ -72,6 +72,10 @@ class Quantile(Task):
         """Return the quantiles in the units of y: (n_samples, n_quantiles)."""
         return self.codec_.decode(array_of(self._loss().quantiles(raw[0]))[:, :, 0])
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        middle = self._loss().decode(raw[0])[:, 0]
+        return middle * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         true, predicted = y.numbers[:, 0], self.predicted_quantiles(raw)
         if len(true) < 2:

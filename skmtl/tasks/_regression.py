@@ -92,6 +92,11 @@ class Regression(Task):
         values = self.codec_.decode(array_of(raw[0])[:, 0])[:, 0]
         return values if self.transform is None else self.transform_.backward(values)
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        if self.transform is not None:
+            raise ValueError(f"transform={self.transform!r} has no torch module.")
+        return raw[0][:, 0, 0] * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         true, predicted = y.numbers[:, 0], self.decode(raw)
         if len(true) < 2:

@@ -197,6 +197,12 @@ class Survival(Task):
         share = np.clip((times - ends[right - 1]) / (ends[right] - ends[right - 1]), 0.0, 1.0)
         return values[:, right - 1] * (1 - share) + values[:, right] * share
 
+    def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
+        if self.model == "cox":
+            return raw[0][:, 0, 0]
+        stays = self._hazards().log_probabilities(raw[0])[:, 0]
+        return -stays.cumsum(1).sum(1)
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         time, event, _ = self._read(y, any_code=True)
         times = self._times_to_score(time, event)
