@@ -46,7 +46,7 @@ def check_features(
             estimator.n_features_in_ = X.shape[1]
             vars(estimator).pop("feature_names_in_", None)
         return X
-    X = _as_table(X)
+    X = _as_table(estimator, X)
     try:
         finite = "allow-nan" if may_lack_values else True
         return validate_data(estimator, X, accept_sparse="csr", dtype=dtype, reset=reset, ensure_all_finite=finite)
@@ -55,32 +55,39 @@ def check_features(
         if column is None:
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError
-        remedy = (
-            ""
-            if "infinity" in str(error)
-            else (
-                f"\nRead tables with missing values, categories, text or dates by "
-                f"skmtl.table_pipeline({type(estimator).__name__}())."
-            )
-        )
+        remedy = "" if "infinity" in str(error) or sparse.issparse(X) else _remedy(estimator)
         raise kind(f"Column {column!r} of X must hold finite numbers. {error}{remedy}") from None
 
 
-def _as_table(X: Any) -> Any:
+def _remedy(estimator: Any) -> str:
+    return (
+        f"\nRead tables with missing values, categories, text or dates by "
+        f"skmtl.table_pipeline({type(estimator).__name__}())."
+    )
+
+
+def _as_table(estimator: Any, X: Any) -> Any:
     """Return X in a container that scikit-learn reads; raise an error if scikit-learn would misread it."""
     if isinstance(X, Mapping) and not sparse.issparse(X):  # scipy's dok_matrix is a dict
         raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
     if np.ma.is_masked(X):
-        raise ValueError("X must hold finite numbers. Found masked entries: fill them, or impute them.")
-    if _holds_dates(X):
-        return np.asarray(X, dtype=object)  # scikit-learn would count their nanoseconds
+        raise ValueError(
+            f"X must hold finite numbers. Found masked entries: fill them, or impute them.{_remedy(estimator)}"
+        )
+    column = _date_column(X)
+    if column is not None:  # scikit-learn would count its nanoseconds
+        raise TypeError(f"Column {column!r} of X must hold finite numbers. Found dates or times.{_remedy(estimator)}")
     return X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X
 
 
-def _holds_dates(X: Any) -> bool:
-    """Return whether X holds nothing but dates, times or durations."""
-    dtypes = [str(dtype).lower() for dtype in getattr(X, "dtypes", [getattr(X, "dtype", "")])]
-    return all(dtype.startswith(("date", "timedelta", "duration")) for dtype in dtypes)
+def _date_column(X: Any) -> Any:
+    """Return the name or position of the first column whose type is that of dates, times or durations, or None."""
+    if hasattr(X, "columns") and hasattr(X, "dtypes"):
+        types = zip(X.columns, X.dtypes, strict=True)
+    else:
+        types = iter([(0, getattr(X, "dtype", ""))])
+    marks = ("date", "time", "duration", "period")
+    return next((name for name, dtype in types if str(dtype).lower().startswith(marks)), None)
 
 
 def _is_plain(estimator: Any, X: Any, dtype: Any, reset: bool) -> bool:

@@ -29,7 +29,8 @@ class CappedScaler(StandardScaler):
         self : object
             The fitted scaler.
         """
-        super().fit(X, y, sample_weight)
+        with np.errstate(over="ignore", invalid="ignore"):
+            super().fit(X, y, sample_weight)
         of_two = ((X.min(axis=0) == X) | (X.max(axis=0) == X)).all(axis=0)
         self._cap = np.where(of_two, CAP_OF_TWO, CAP)
         return self
@@ -49,4 +50,6 @@ class CappedScaler(StandardScaler):
         array of shape (n_samples, n_features)
             Standard deviations from the mean.
         """
-        return np.clip(super().transform(X, copy), -self._cap, self._cap)
+        with np.errstate(over="ignore", invalid="ignore"):  # of scales that are hardly numbers
+            scaled = super().transform(X, copy)
+        return np.clip(np.nan_to_num(scaled, copy=False, nan=0.0), -self._cap, self._cap)

@@ -1,10 +1,13 @@
 """TableEncoder: what scikit-learn's transformers, or a calculation by hand, make of the same columns."""
 
+import datetime
 import pickle
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -72,7 +75,11 @@ def test_quantiles_are_ranks():
         ([True, False, False, True], [1, 0, 0, 1]),
         (pd.to_timedelta([0, 60, 120, None], "s"), [0, 60, 120, np.nan]),
         (pd.array([1.5, None, 2.5, 0.0], dtype=object), [1.5, np.nan, 2.5, 0.0]),
-        ([None] * 4, [np.nan] * 4),
+        ([Decimal("1.5"), None, Decimal("2.5"), Decimal(0)], [1.5, np.nan, 2.5, 0.0]),
+        (pd.array([1, None, 3, 3], dtype="int64[pyarrow]"), [1, np.nan, 3, 3]),
+        (pd.array([1.5, None, 3, 3], dtype="float64[pyarrow]"), [1.5, np.nan, 3, 3]),
+        (pd.array([True, None, False, True], dtype="bool[pyarrow]"), [1, np.nan, 0, 1]),
+        ([datetime.timedelta(seconds=s) for s in (0, 60, 120, 30)], [0, 60, 120, 30]),
     ],
 )
 def test_what_is_read_as_numbers(column, numbers):
@@ -160,7 +167,7 @@ def draw_frame(rng, n):
         "constant": lambda: np.ones(n),
         "nothing": lambda: np.full(n, np.nan),
     }
-    names = rng.choice(list(columns), rng.integers(1, 7))
+    names = ["number", *rng.choice(list(columns), rng.integers(1, 7))]
     frame = pd.DataFrame({f"{name} {k}": pd.Series(columns[name]()) for k, name in enumerate(names)})
     return frame.mask(rng.random(frame.shape) < rng.choice([0.0, 0.2]))
 
@@ -218,7 +225,7 @@ def test_a_wide_table_of_zeros_is_sparse(monkeypatch):
         (pd.DataFrame({"a": [[1], [2]]}), TypeError, "Column 'a': cells must hold numbers, text"),
         (pd.DataFrame({"a": [1 + 2j, 3.0]}), ValueError, "Complex data not supported.*'a'"),
         (pd.DataFrame({"a": []}), ValueError, "0 sample"),
-        (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "unique column names"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "unique column names. Found 'a' more than once"),
         (sparse.csr_array(np.eye(3)), TypeError, "[Ss]parse"),
     ],
 )
@@ -254,3 +261,98 @@ def test_a_pipeline_is_searched_as_by_scikit_learn():
     np.testing.assert_allclose(ours.cv_results_["mean_test_score"], theirs.cv_results_["mean_test_score"], atol=1e-5)
     assert ours.n_stacks_ > 0
     np.testing.assert_allclose(pickle.loads(pickle.dumps(ours)).predict(X), ours.predict(X), rtol=1e-6)
+
+
+# ---- edges ----------------------------------------------------------------------------------------------------------
+
+
+def test_whole_numbers_that_become_floats_are_the_same_levels():
+    encoder = TableEncoder(categorical=["code"], min_frequency=1).fit(pd.DataFrame({"code": [1, 2, 3, 2]}))
+    expected = encoder.transform(pd.DataFrame({"code": [2, 3]}))
+    for codes in ([2.0, 3.0], ["2", "3"], pd.array([2, 3], dtype="Int64"), pd.Categorical([2.0, 3.0])):
+        np.testing.assert_array_equal(encoder.transform(pd.DataFrame({"code": codes})), expected)
+    beside_a_gap = encoder.transform(pd.DataFrame({"code": [2, 3, None]}))
+    np.testing.assert_array_equal(beside_a_gap[:2], expected)
+
+
+def test_a_column_that_was_empty_in_fit_is_left_out():
+    encoder = TableEncoder().fit(pd.DataFrame({"a": [1.0, 2.0], "b": [None, None]}))
+    assert encoder.kinds_ == {"a": "number", "b": "empty"}
+    found = encoder.transform(pd.DataFrame({"a": [1.0, 2.0], "b": ["later", "text"]}))
+    assert found.shape == (2, 1)
+    assert encoder.get_feature_names_out().tolist() == ["a"]
+    with pytest.raises(ValueError, match=r"At least one column must hold a value. Found none in \['b'\]"):
+        TableEncoder().fit(pd.DataFrame({"b": [None, np.nan]}))
+
+
+@pytest.mark.parametrize(
+    ("fitted", "given", "message"),
+    [
+        (pd.to_datetime(["2020-01-01", "2021-01-01"]), [1, 2], "Column 'a' held dates in fit. Found numbers"),
+        ([1.0, 2.0], pd.to_datetime(["2020-01-01", "2021-01-01"]), "Column 'a' held numbers in fit. Found dates"),
+        ([1.0, 2.0], pd.to_timedelta([1, 2], "D"), "Column 'a' held numbers in fit. Found durations"),
+        (pd.to_timedelta([1, 2], "D"), [1, 2], "Column 'a' held durations in fit. Found numbers"),
+        ([1.0, 2.0], [datetime.date(2020, 1, 1), 3], "Column 'a' held numbers in fit. Found dates"),
+    ],
+)
+def test_numbers_durations_and_dates_are_not_taken_for_each_other(fitted, given, message):
+    encoder = TableEncoder().fit(pd.DataFrame({"a": fitted}))
+    with pytest.raises(ValueError, match=message):
+        encoder.transform(pd.DataFrame({"a": given}))
+    assert np.isfinite(encoder.transform(pd.DataFrame({"a": [None, None]}))).all()
+
+
+def test_dates_of_every_container_are_the_same():
+    days = ["2020-03-01", "2021-07-15", "2022-01-31", "2020-12-24"]
+    expected = encode(pd.to_datetime(days))
+    for column in (
+        pd.array(pd.to_datetime(days).date, dtype=object),
+        pd.PeriodIndex(days, freq="D"),
+        pd.array(pd.to_datetime(days), dtype="timestamp[ns][pyarrow]"),
+        pd.array(pd.to_datetime(days).date, dtype="date32[pyarrow]"),
+        pd.to_datetime(days).to_numpy().astype("datetime64[D]"),
+    ):
+        np.testing.assert_allclose(encode(column), expected, atol=1e-6)
+    np.testing.assert_allclose(TableEncoder().fit_transform(pl.DataFrame({"x": pd.to_datetime(days)})), expected)
+    zone = pl.DataFrame({"x": pd.to_datetime(days)}).with_columns(pl.col("x").dt.replace_time_zone("UTC"))
+    np.testing.assert_allclose(TableEncoder().fit_transform(zone), expected, atol=1e-6)
+
+
+def test_several_zones_and_years_far_away():
+    east, west = (datetime.timezone(datetime.timedelta(hours=h)) for h in (3, -8))
+    moments = [datetime.datetime(2020, 1, 1, 12, tzinfo=zone) for zone in (east, west)]
+    universal = [datetime.datetime(2020, 1, 1, 9), datetime.datetime(2020, 1, 1, 20)]
+    np.testing.assert_allclose(encode(pd.Series(moments, dtype=object)), encode(pd.to_datetime(universal)), atol=1e-6)
+    far = pd.Series([datetime.date(9999, 12, 31), datetime.date(2020, 1, 1), None], dtype=object)
+    found = encode(far)
+    assert np.isfinite(found).all()
+    assert found[0, 0] > found[1, 0]
+
+
+def test_lists_masks_and_arrow_tables():
+    rows = [[1.0, "a"], [2.0, "b"], [4.0, "a"]]
+    frame = pd.DataFrame({"n": [1.0, 2.0, 4.0], "t": ["a", "b", "a"]})
+    expected = TableEncoder(min_frequency=1).fit_transform(frame)
+    np.testing.assert_array_equal(TableEncoder(min_frequency=1).fit_transform(rows), expected)
+    arrow = TableEncoder(min_frequency=1).fit(pa.Table.from_pandas(frame))
+    np.testing.assert_array_equal(arrow.transform(pa.Table.from_pandas(frame[["t", "n"]])), expected)
+    assert arrow.feature_names_in_.tolist() == ["n", "t"]
+    masked = np.ma.array([[1.0], [2.0], [9.0]], mask=[[False], [True], [False]])
+    np.testing.assert_array_equal(
+        TableEncoder().fit_transform(masked), TableEncoder().fit_transform([[1.0], [np.nan], [9.0]])
+    )
+
+
+def test_quantiles_of_many_rows_leave_the_global_generator_alone():
+    X = np.random.default_rng(0).normal(size=(11_000, 1))
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    one, two = (TableEncoder("quantile").fit_transform(X) for _ in range(2))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e-310, 1e-160, 1e300])
+def test_numbers_at_the_ends_of_their_range(scale):
+    with np.errstate(under="ignore"):
+        column = scale * np.array([0.0, 1.0, 2.0, 1.0])
+    assert np.isfinite(encode(column)).all()
