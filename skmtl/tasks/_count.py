@@ -60,6 +60,7 @@ class Count(Task):
     def learn(self, y: TargetTable, weight: np.ndarray | None) -> None:
         rate, exposure, seen = self._rates(y)
         weight = exposure if weight is None else exposure * weight
+        seen = seen & (weight > 0)  # numpy adds in pairs: what is absent must not be there
         total = weight[seen].sum()
         self.mean_ = float((weight[seen] * rate[seen]).sum() / total) if total > 0 else 1.0
         self.mean_ = self.mean_ if self.mean_ > 0 else 1.0  # of zeros alone

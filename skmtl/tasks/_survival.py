@@ -13,6 +13,7 @@ from skmtl.losses import Cox, Logistic, Softmax
 from skmtl.metrics._skill import skill_score
 from skmtl.metrics._survival import brier_scores, integrated_brier_skill, step_at
 from skmtl.tasks._base import Part, Task, array_of, with_missing
+from skmtl.tasks._quantile import weighted_quantiles
 
 MAX_TIMES = 100
 """Times at which the skill of Cox's model is measured."""
@@ -112,9 +113,10 @@ class Survival(Task):
         self.causes_ = np.arange(1, codes.max() + 1)
         if self.model == "cox" and len(self.causes_) > 1:
             raise ValueError(f"model='cox' knows one kind of event. Found the codes {codes.tolist()}.")
-        times = np.sort(time[seen & (event > 0)])
+        happens = seen & (event > 0)
         shares = np.arange(1, self.n_intervals) / self.n_intervals
-        self.cuts_ = np.unique(np.quantile(times, shares, method="inverted_cdf"))
+        own = None if weight is None else weight[happens]
+        self.cuts_ = np.unique(weighted_quantiles(time[happens], shares, own))
 
     def parts(self, y: TargetTable) -> list[Part]:
         time, event, seen = self._read(y)
