@@ -136,13 +136,14 @@ class Censored(Task):
     def _sides(self, y: TargetTable) -> np.ndarray:
         """Return 1, 0 or -1 for each row: the true number is greater, equal or smaller."""
         known: dict[object, int] = {**SIDES, 1: 1, 0: 0, -1: -1}
-        found = np.zeros(len(y), dtype=int)
+        sides = np.zeros(len(y), dtype=int)
         for row in np.flatnonzero(y.observed[:, 1]):
             label = y.columns[1][row]
             side = known.get(label.strip() if isinstance(label, str) else label)
             if side is None:
+                found = label.item() if isinstance(label, np.generic) else label
                 raise ValueError(
-                    f"column {self.bound!r} must hold '>', '<', '=', or 1, -1, 0. Found {label!r} in row {row}."
+                    f"column {self.bound!r} must hold '>', '<', '=', or 1, -1, 0. Found {found!r} in row {row}."
                 )
-            found[row] = side
-        return found
+            sides[row] = side
+        return sides
