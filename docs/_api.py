@@ -27,6 +27,16 @@ SECTIONS = {
         'How tasks share parameters: pass a name, such as ``sharing="soft"``, or one of these objects. See '
         ":doc:`/user_guide/sharing`.",
     ),
+    "skmtl.tasks": (
+        "Tasks",
+        "What `MultiTaskEstimator` can learn: pass an object, or where the defaults will do its name, such as "
+        '``{"dose": "regression"}``. Those that read several columns have to be objects. See :doc:`/user_guide/tasks`.',
+    ),
+    "skmtl.losses": (
+        "Losses",
+        "What the parts of a task are learned by. For tasks of your own: estimators take no loss. See "
+        ":doc:`/user_guide/extending`.",
+    ),
     "skmtl.weighting": (
         "Weightings",
         'How the losses of the tasks become one update: pass a name, such as ``weighting="uncertainty"``, or one of '
@@ -38,7 +48,12 @@ SECTIONS = {
         "Two small real data sets, and generators of tasks whose relation is known.",
     ),
 }
-TABLES = {"skmtl.sharing": "STRATEGIES", "skmtl.weighting": "WEIGHTINGS"}
+TABLES = {
+    "skmtl.sharing": "STRATEGIES",
+    "skmtl.tasks": "TASKS",
+    "skmtl.losses": "LOSSES",
+    "skmtl.weighting": "WEIGHTINGS",
+}
 GROUPS = ["", "To write your own", "Functions"]
 
 
@@ -73,7 +88,7 @@ def page(module: str, names: list[str]) -> str:
 
 def _names(module: str) -> list[str]:
     """Return a table of the names that estimators take for the classes of a family, if it is one."""
-    if module not in TABLES:
+    if module not in TABLES or module == "skmtl.losses":
         return []
     rows = getattr(import_module(module), TABLES[module]).items()
     table = "".join(f'   * - ``"{name}"``\n     - `{cls.__name__}`\n' for name, cls in sorted(rows))

@@ -131,8 +131,6 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         The fitted tasks by name, with what they have learned, such as classes.
     classes_ : dict
         Sorted labels of each task that has classes, by name; one array if y was 1-D.
-    output_names_ : list of str
-        Names of the columns that `predict` returns.
     task_names_ : list of str
         Names of the tasks.
     n_tasks_ : int
@@ -176,10 +174,15 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     >>> from skmtl.tasks import Survival
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(80, 3))
-    >>> y = pd.DataFrame({"toxic": np.where(X[:, 0] > 0, "yes", "no"), "dose": X[:, 1]})
-    >>> y["days"], y["died"] = rng.exponential(np.exp(X[:, 2])), True
+    >>> y = pd.DataFrame({"dose": X[:, 1], "died": True})
+    >>> y["days"] = rng.exponential(np.exp(X[:, 2]))
+    >>> y["toxic"] = np.where(X[:, 0] > 0, "yes", "no")
     >>> y.loc[:20, "toxic"] = None
-    >>> tasks = {"toxic": "classification", "dose": "regression", "death": Survival("days", "died")}
+    >>> tasks = {
+    ...     "toxic": "classification",
+    ...     "dose": "regression",
+    ...     "death": Survival("days", "died"),
+    ... }
     >>> model = MultiTaskEstimator(tasks, max_epochs=20, random_state=0).fit(X, y)
     >>> model.predict(X).shape
     (80, 3)

@@ -7,14 +7,16 @@ from importlib import import_module
 PACKAGES = [
     "skmtl",
     "skmtl.datasets",
+    "skmtl.losses",
     "skmtl.metrics",
     "skmtl.model_selection",
     "skmtl.preprocessing",
     "skmtl.sharing",
+    "skmtl.tasks",
     "skmtl.weighting",
 ]
 
-DETAILS = ["skmtl.losses", "skmtl.tasks", "skmtl.training"]
+DETAILS = ["skmtl.training"]
 """Packages that users do not import from."""
 
 PUBLIC = {package: sorted(import_module(package).__all__) for package in PACKAGES}

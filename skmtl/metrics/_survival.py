@@ -124,7 +124,8 @@ def integrated_brier_score(time, event, survival, times, sample_weight=None):
     Examples
     --------
     >>> from skmtl.metrics import integrated_brier_score
-    >>> integrated_brier_score([1.0, 3.0], [True, True], [[0.0, 0.0], [1.0, 1.0]], [1.5, 2.5])
+    >>> alive = [[0.0, 0.0], [1.0, 1.0]]
+    >>> integrated_brier_score([1.0, 3.0], [True, True], alive, [1.5, 2.5])
     0.0
     """
     time, event, times = np.asarray(time, float), np.asarray(event).astype(bool), np.asarray(times, float)

@@ -64,11 +64,16 @@ def stack_tasks(data):
     >>> from skmtl.tasks import Classification, Regression
     >>> rng = np.random.default_rng(0)
     >>> X_a, X_b = rng.normal(size=(60, 3)), rng.normal(size=(40, 5))
-    >>> X, y, features, _ = stack_tasks({"a": (X_a, X_a[:, 0]), "b": (X_b, X_b[:, 1] > 0)})
+    >>> data = {"a": (X_a, X_a[:, 0]), "b": (X_b, X_b[:, 1] > 0)}
+    >>> X, y, features, _ = stack_tasks(data)
     >>> X.shape, y.shape
     ((100, 8), (100, 2))
-    >>> tasks = {"a": Regression(features=features["a"]), "b": Classification(features=features["b"])}
-    >>> model = MultiTaskEstimator(tasks, max_epochs=5, random_state=0).fit(X, y)
+    >>> tasks = {
+    ...     "a": Regression(features=features["a"]),
+    ...     "b": Classification(features=features["b"]),
+    ... }
+    >>> model = MultiTaskEstimator(tasks, max_epochs=5, random_state=0)
+    >>> model = model.fit(X, y)
     >>> model.predict(X).shape
     (100, 2)
     """

@@ -39,21 +39,4 @@ from skmtl.tasks._transform import LabelTransform as LabelTransform
 publish(__name__)
 TASKS: dict[str, type[Task]] = members(Task, __name__)
 
-__all__ = [
-    "TASKS",
-    "ClassCodec",
-    "LabelTransform",
-    "LossGroup",
-    "Part",
-    "ScaleCodec",
-    "Task",
-    "TaskLayout",
-    "average_members",
-    "class_weights",
-    "classification_layout",
-    "decoded",
-    "make_layout",
-    "regression_layout",
-    "sorted_classes",
-    *class_names(TASKS.values()),
-]
+__all__ = ["TASKS", "Part", "Task", *class_names(TASKS.values())]

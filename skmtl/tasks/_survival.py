@@ -27,8 +27,8 @@ class Survival(Task):
     time : str
         The column of y that holds the time of the event, or of the end of follow-up, > 0.
     event : str
-        The column of y that holds True or 1 where the event was seen, False or 0 where it was not. Several codes 1, 2,
-        ... are competing risks: whichever event comes first (``model="discrete"`` only).
+        The column of y that holds True or 1 where the event was seen, False or 0 where it was not. Several codes, from
+        1 upwards, are competing risks: whichever event comes first (``model="discrete"`` only).
     model : {"discrete", "cox"}, default="discrete"
         ``"discrete"``: the hazard of each of `n_intervals` intervals of time, a logistic regression in which intervals
         after the event or the end of follow-up are missing labels [1]_ [2]_. ``"cox"``: proportional hazards, by the
