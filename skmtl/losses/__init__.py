@@ -15,6 +15,7 @@
 `CumulativeLogit`  ordered classes
 `TreeSoftmax`      classes in a tree
 `ChainedLogistic`  events of which each follows the one before
+`Hazards`          events in intervals of time
 `Cox`              event times: who is first among those at risk
 `LOSSES`           all of them by name
 =================  ===========================================================
@@ -26,6 +27,7 @@ from skmtl.losses._base import Loss as Loss
 from skmtl.losses._chained_logistic import ChainedLogistic as ChainedLogistic
 from skmtl.losses._cox import Cox as Cox
 from skmtl.losses._cumulative_logit import CumulativeLogit as CumulativeLogit
+from skmtl.losses._hazards import Hazards as Hazards
 from skmtl.losses._huber import Huber as Huber
 from skmtl.losses._logistic import Logistic as Logistic
 from skmtl.losses._normal import Normal as Normal

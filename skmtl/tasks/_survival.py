@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from skmtl._table import TargetTable
-from skmtl.losses import Cox, Logistic, Softmax
+from skmtl.losses import Cox, Hazards
 from skmtl.metrics._skill import skill_score
 from skmtl.metrics._survival import brier_scores, integrated_brier_skill, step_at
 from skmtl.tasks._base import Part, Task, array_of, with_missing
@@ -17,6 +17,9 @@ from skmtl.tasks._quantile import weighted_quantiles
 
 MAX_TIMES = 100
 """Times at which the skill of Cox's model is measured."""
+
+SMALLEST = 1e-4
+"""Hazard at which an interval without an event of a cause begins, or share of survivors if all have one."""
 
 
 class Survival(Task):
@@ -117,6 +120,9 @@ class Survival(Task):
         shares = np.arange(1, self.n_intervals) / self.n_intervals
         own = None if weight is None else weight[happens]
         self.cuts_ = np.unique(weighted_quantiles(time[happens], shares, own))
+        if self.model == "discrete":
+            own = np.ones(seen.sum()) if weight is None else weight[seen]
+            self._base = self._base_log_odds(time[seen], event[seen], own)
 
     def parts(self, y: TargetTable) -> list[Part]:
         time, event, seen = self._read(y)
@@ -129,9 +135,19 @@ class Survival(Task):
         known = ((intervals < ended) | happens) & seen[:, None]
         return [Part(self._hazards(), with_missing(np.where(happens, event[:, None], 0), known))]
 
-    def _hazards(self) -> Logistic | Softmax:
+    def _hazards(self) -> Hazards:
+        return Hazards(self._base)
+
+    def _base_log_odds(self, time: np.ndarray, event: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        """Return the log odds of each event against none in each interval, over all rows: (n_causes, n_cuts)."""
         n = len(self.cuts_)
-        return Logistic(n) if len(self.causes_) == 1 else Softmax([len(self.causes_) + 1] * n)
+        ended = np.searchsorted(self.cuts_, time)
+        of_cause = np.stack([np.bincount(ended, weight * (event == cause), n + 1)[:n] for cause in self.causes_])
+        known = np.bincount(ended, weight, n + 1)[::-1].cumsum()[::-1]
+        stays = known[1:]  # those who end in an interval without an event say nothing of it
+        total = of_cause.sum(axis=0) + stays
+        share = np.maximum(np.array([*of_cause, stays]), SMALLEST * total)
+        return np.log(share[:-1]) - np.log(share[-1])
 
     def _read(self, y: TargetTable, any_code: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return times, event codes and which rows have both; refuse what they cannot be."""

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.metrics import log_loss
 
-from skmtl.losses import Logistic, Softmax, SquaredError
+from skmtl.losses import Hazards, Logistic, Softmax, SquaredError
 from tests.losses._step import step
 
 N_CLASSES = (3, 5, 4)
@@ -37,6 +37,12 @@ def test_the_average_of_members_by_hand():
     counts = torch.tensor([[1.0, 1.0, 5.0], [1.0, 3.0, 5.0]], dtype=torch.float64).log().view(2, 1, 3, 1)
     average = Softmax([2]).average(counts[:, :, :2])  # 1/2, 1/2 and 1/4, 3/4
     torch.testing.assert_close(average.exp().flatten(), torch.tensor([3 / 8, 5 / 8], dtype=torch.float64))
+
+
+def test_hazards_begin_at_their_base_rates():
+    loss = Hazards(np.log([[0.2 / 0.7, 1.0], [0.1 / 0.7, 2.0]]))
+    rates = torch.tensor([[0.7, 0.25], [0.2, 0.25], [0.1, 0.5]], dtype=torch.float64)
+    torch.testing.assert_close(loss.probabilities(torch.zeros(1, 2, 2, dtype=torch.float64))[0], rates)
 
 
 @pytest.mark.parametrize("loss", [Logistic(1), Softmax([2])])
