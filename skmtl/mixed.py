@@ -131,6 +131,8 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         The fitted tasks by name, with what they have learned, such as classes.
     classes_ : dict
         Sorted labels of each task that has classes, by name; one array if y was 1-D.
+    output_names_ : list of str
+        Names of the columns that `predict` returns.
     task_names_ : list of str
         Names of the tasks.
     n_tasks_ : int

@@ -55,7 +55,7 @@ class Survival(Task):
     `predict` gives a risk score, greater for earlier events: the cumulative hazard summed over `cuts_`, of competing
     risks that of any event, or the log hazard ratio. The skill is that of the integrated Brier score against Kaplan and
     Meier's curve of the scored rows, with competing risks the mean over causes. A row counts once, however many
-    intervals it was followed for.
+    intervals it was followed for. Training starts from the hazards of all rows together.
 
     References
     ----------
