@@ -42,6 +42,11 @@ SECTIONS = {
         'How the losses of the tasks become one update: pass a name, such as ``weighting="uncertainty"``, or one of '
         "these objects.",
     ),
+    "skmtl.calibration": (
+        "Calibration",
+        "Probabilities, intervals and sets that hold on rows like those they were calibrated on. See "
+        ":doc:`/user_guide/uncertainty`.",
+    ),
     "skmtl.metrics": ("Metrics", "Scores per task that skip missing labels. See :doc:`/user_guide/scoring`."),
     "skmtl.datasets": (
         "Data sets",

@@ -12,6 +12,7 @@
 `weighting`          how task losses become one update
 `training`           the training loop: skorch's frame around a step of our own
 `model_selection`    splitters, cross-validated prediction, did sharing help
+`calibration`        honest probabilities, intervals and sets per task
 `metrics`            scorers per task that skip missing labels
 `datasets`           small real data and generators with known task relations
 ===================  =========================================================================

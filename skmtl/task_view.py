@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
+from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -82,6 +85,8 @@ class TaskView(BaseEstimator):
     (80,)
     """
 
+    _parameter_constraints = {"estimator": [HasMethods(["predict"])], "task": [str, Integral]}
+
     def __init__(self, estimator, task):
         self.estimator = estimator
         self.task = task
@@ -107,6 +112,7 @@ class TaskView(BaseEstimator):
         self : object
             The view.
         """
+        self._validate_params()
         self._number()
         return self
 
@@ -341,11 +347,15 @@ class TaskView(BaseEstimator):
                 last = last.best_estimator_
         return before, last
 
-    def _number(self) -> int:
-        """Return the position of the task; refuse an unfitted estimator and an unknown task."""
+    def _names(self) -> list:
+        """Return the names of the estimator's tasks, or their positions."""
         check_is_fitted(self.estimator)
         last = self._last()[1]
-        names = list(getattr(last, "task_names_", range(_n_outputs(last))))
+        return list(getattr(last, "task_names_", range(_n_outputs(last))))
+
+    def _number(self) -> int:
+        """Return the position of the task; refuse an unfitted estimator and an unknown task."""
+        names = self._names()
         if self.task in names:
             return names.index(self.task)
         if isinstance(self.task, (int, np.integer)) and 0 <= self.task < len(names):

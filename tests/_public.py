@@ -6,6 +6,7 @@ from importlib import import_module
 
 PACKAGES = [
     "skmtl",
+    "skmtl.calibration",
     "skmtl.datasets",
     "skmtl.losses",
     "skmtl.metrics",

@@ -108,7 +108,7 @@ def test_a_class_without_a_name_is_named(monkeypatch):
         members(Weighting, "skmtl.weighting")
 
 
-@pytest.mark.parametrize("name", FITTED)
+@pytest.mark.parametrize("name", [name for name in FITTED if name != "skmtl.TaskView"])  # which is no copy when cloned
 @pytest.mark.filterwarnings("ignore")  # the check warns about data of its own
 def test_every_parameter_is_validated(name):
     """scikit-learn's check: every parameter has an entry in `_parameter_constraints`, and `fit` reads it."""

@@ -92,7 +92,7 @@ class Quantile(Task):
         return Quantiles(self.quantiles)
 
 
-def weighted_quantiles(y: np.ndarray, levels: Sequence[float], weight: np.ndarray | None) -> np.ndarray:
+def weighted_quantiles(y: np.ndarray, levels: Sequence[float] | np.ndarray, weight: np.ndarray | None) -> np.ndarray:
     """Return the smallest values below which at least these shares of the weight lie: (n_levels,)."""
     order = np.argsort(y)
     share = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
