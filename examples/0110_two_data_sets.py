@@ -107,7 +107,7 @@ for same_causes, world in [(True, "same causes"), (False, "no relation")]:
 # layer that each clinic has for itself, and for that it has sixty patients.
 
 figure, ax = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-for place, (world, gain) in enumerate(gains.items()):
+for place, gain in enumerate(gains.values()):
     ax.plot(gain, np.full(len(gain), place), "o", alpha=0.6)
     ax.errorbar(gain.mean(), place + 0.15, xerr=sem(gain), fmt="ks", capsize=4)
 ax.axvline(0, color="grey", lw=0.8)
