@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl._memory import moved
 from skmtl.losses._base import Loss
-from skmtl.losses._numerics import log_complement
+from skmtl.losses._numerics import Constant, log_complement
 
 
 class ChainedLogistic(Loss):
@@ -38,7 +37,9 @@ class ChainedLogistic(Loss):
     def __init__(self, lengths: Sequence[int]) -> None:
         super().__init__(sum(lengths))
         self.lengths = tuple(int(length) for length in lengths)
-        self._sums = torch.block_diag(*[torch.ones(n, n).triu() for n in self.lengths])  # (part, later part)
+        self._sums = Constant(
+            torch.block_diag(*[torch.ones(n, n).triu() for n in self.lengths]).double()
+        )  # (part, later)
 
     def __repr__(self) -> str:
         return f"ChainedLogistic({list(self.lengths)})"
@@ -63,12 +64,11 @@ class ChainedLogistic(Loss):
         torch.sum(loss.mul_(coefficient), -2, out=out).neg_()
         odds = torch.expm1(log_p.neg_().clamp_min_(torch.finfo(raw.dtype).eps)).reciprocal_()  # of the event
         by_log = torch.lerp(odds, odds.new_tensor(-1.0), target.expand_as(odds)).mul_(coefficient)
-        torch.mul(by_log @ self._sums.to(raw.dtype).T, raw.neg().sigmoid_(), out=raw)
+        torch.mul(by_log @ self._sums.like(raw).T, raw.neg().sigmoid_(), out=raw)
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the log probability of each event: (..., 1, part) -> (..., part)."""
-        self._sums = moved(self._sums, raw.device)
-        return F.logsigmoid(raw.squeeze(-2)) @ self._sums.to(raw.dtype)
+        return F.logsigmoid(raw.squeeze(-2)) @ self._sums.like(raw)
 
     def decode(self, raw: Tensor) -> Tensor:
         """Return the probability of each event."""

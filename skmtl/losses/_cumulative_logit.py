@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skmtl._memory import moved
 from skmtl.losses._base import Loss
-from skmtl.losses._numerics import inverse_softplus, log_complement
+from skmtl.losses._numerics import Constant, inverse_softplus, log_complement
 
 ENDLESS = 1e4
 """Log odds at the ends of a scale: of what is certain."""
@@ -45,7 +45,7 @@ class CumulativeLogit(Loss):
         thresholds = [[np.log((k + 1) / max(n - k - 1, 1e-9)) for n in self.n_classes] for k in range(self.width)]
         at_zero = torch.tensor(np.array(thresholds).reshape(self.width, -1), dtype=torch.float64)
         at_zero[1:] = inverse_softplus(at_zero.diff(dim=0))
-        self._at_zero, self._n_classes = at_zero, torch.tensor(self.n_classes)
+        self._at_zero, self._n_classes = Constant(at_zero), torch.tensor(self.n_classes)
 
     def __repr__(self) -> str:
         return f"CumulativeLogit({list(self.n_classes)})"
@@ -70,8 +70,7 @@ class CumulativeLogit(Loss):
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
         raw = raw.unflatten(-1, (self.width, self.n_parts))
-        start = moved(self._at_zero, raw.device).to(raw.dtype)
-        given = raw + start
+        given = raw + self._at_zero.like(raw)
         odds = self._thresholds(given).neg_().add_(raw[..., :1, :])
         ends = odds.new_full((*odds.shape[:-2], 1, odds.shape[-1]), ENDLESS)
         odds = torch.cat([ends, odds, ends.neg()], dim=-2)  # of "more than k", with those of the ends of the scale
@@ -92,12 +91,12 @@ class CumulativeLogit(Loss):
 
     def _thresholds(self, given: Tensor) -> Tensor:
         """Return the thresholds, of raw outputs and what they are at 0: (..., width, part)."""
-        first = moved(self._at_zero, given.device).to(given.dtype)[:1].expand_as(given[..., :1, :])
+        first = self._at_zero.like(given)[:1].expand_as(given[..., :1, :])
         return torch.cat([first, F.softplus(given[..., 1:, :])], dim=-2).cumsum(-2)
 
     def log_odds(self, raw: Tensor) -> Tensor:
         """Return the log odds of y > k for each k: (..., width, part)."""
-        return raw[..., :1, :] - self._thresholds(raw + moved(self._at_zero, raw.device).to(raw.dtype))
+        return raw[..., :1, :] - self._thresholds(raw + self._at_zero.like(raw))
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the log probability of each class: (..., width + 1, part); -inf for classes that a part lacks.
@@ -131,6 +130,6 @@ class CumulativeLogit(Loss):
         """Return the raw outputs of the mean probabilities."""
         odds = self.log_odds(raw)
         mean = F.logsigmoid(odds).logsumexp(0) - F.logsigmoid(-odds).logsumexp(0)  # log odds of mean probabilities
-        start = moved(self._at_zero, raw.device).to(raw.dtype)
+        start = self._at_zero.like(raw)
         steps = inverse_softplus(-mean.diff(dim=-2)) - start[1:]
         return torch.cat([mean[..., :1, :] + start[:1], steps], dim=-2)

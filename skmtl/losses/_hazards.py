@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skmtl._memory import moved
 from skmtl.losses._base import Loss
+from skmtl.losses._numerics import Constant
 
 
 class Hazards(Loss):
@@ -38,12 +38,12 @@ class Hazards(Loss):
     needs_autograd = False
 
     def __init__(self, base: ArrayLike) -> None:
-        self._base = torch.as_tensor(base, dtype=torch.float64)
-        self.width = len(self._base)
-        super().__init__(self._base.shape[1])
+        self._base = Constant(torch.as_tensor(base, dtype=torch.float64))
+        self.width, n_parts = self._base.values.shape
+        super().__init__(n_parts)
 
     def __repr__(self) -> str:
-        return f"Hazards({self._base.tolist()})"
+        return f"Hazards({self._base.values.tolist()})"
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -54,7 +54,7 @@ class Hazards(Loss):
 
     @classmethod
     def join(cls, losses: Sequence[Self]) -> Self:
-        return cls(torch.cat([loss._base for loss in losses], dim=1))
+        return cls(torch.cat([loss._base.values for loss in losses], dim=1))
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
@@ -63,6 +63,12 @@ class Hazards(Loss):
     def weighted_losses(
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
+        if self.width == 1:  # a logistic loss
+            raw += self._base.like(raw)
+            loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
+            torch.sum(loss.mul_(coefficient), -2, out=out)
+            raw.sigmoid_().sub_(target).mul_(coefficient)
+            return
         raw = raw.unflatten(-1, (self.width, self.n_parts))
         index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
         log_p = self.log_probabilities(raw)
@@ -79,7 +85,7 @@ class Hazards(Loss):
     def average(self, raw: Tensor) -> Tensor:
         """Return the raw outputs of the mean probabilities."""
         mean = self.log_probabilities(raw).logsumexp(0) - math.log(len(raw))
-        return mean[..., 1:, :] - mean[..., :1, :] - self._base_like(raw)
+        return mean[..., 1:, :] - mean[..., :1, :] - self._base.like(raw)
 
     def probabilities(self, raw: Tensor) -> Tensor:
         """Return (..., width + 1, part) probabilities, of no event first."""
@@ -87,8 +93,4 @@ class Hazards(Loss):
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         """Return the logarithms of `probabilities`."""
-        return F.pad(raw + self._base_like(raw), (0, 0, 1, 0)).log_softmax(-2)
-
-    def _base_like(self, raw: Tensor) -> Tensor:
-        self._base = moved(self._base, raw.device)
-        return self._base.to(raw.dtype)
+        return F.pad(raw + self._base.like(raw), (0, 0, 1, 0)).log_softmax(-2)

@@ -1,4 +1,4 @@
-"""Functions of exponentials that keep their digits."""
+"""Functions of exponentials that keep their digits, and constants in the precision of what they meet."""
 
 from __future__ import annotations
 
@@ -15,3 +15,22 @@ def inverse_softplus(values: Tensor) -> Tensor:
 def log_complement(log_p: Tensor) -> Tensor:
     """Return log(1 - p) of log p <= 0, where p is at most the largest number below 1."""
     return torch.log(-torch.expm1(log_p.clamp_max(-torch.finfo(log_p.dtype).eps)))
+
+
+class Constant:
+    """A constant, kept in the precision and on the device that it was last asked for.
+
+    Parameters
+    ----------
+    values : Tensor
+        In float64.
+    """
+
+    def __init__(self, values: Tensor) -> None:
+        self.values = self._last = values
+
+    def like(self, other: Tensor) -> Tensor:
+        """Return the constant in the precision and on the device of a tensor."""
+        if self._last.dtype is not other.dtype or self._last.device != other.device:
+            self._last = self.values.to(other)
+        return self._last

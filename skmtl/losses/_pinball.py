@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from skmtl._memory import moved
 from skmtl.losses._base import Loss
+from skmtl.losses._numerics import Constant
 
 
 class Pinball(Loss):
@@ -31,7 +31,7 @@ class Pinball(Loss):
     def __init__(self, levels: Sequence[float]) -> None:
         super().__init__(len(levels))
         self.levels = tuple(float(level) for level in levels)
-        self._levels = torch.tensor(self.levels, dtype=torch.float64)
+        self._levels = Constant(torch.tensor(self.levels, dtype=torch.float64))
 
     def __repr__(self) -> str:
         return f"Pinball({list(self.levels)})"
@@ -45,7 +45,7 @@ class Pinball(Loss):
         return cls([level for loss in losses for level in loss.levels])
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        below, levels = target - raw.squeeze(-2), self._levels_like(raw)
+        below, levels = target - raw.squeeze(-2), self._levels.like(raw)
         return torch.maximum(levels * below, (levels - 1.0) * below)
 
     def weighted_losses(
@@ -54,13 +54,9 @@ class Pinball(Loss):
         residual, slope = scratch
         torch.sub(raw, target, out=residual)
         torch.gt(residual, 0.0, out=slope)
-        slope.sub_(self._levels_like(raw))  # the derivative by raw: 1 - level above the target, -level below
+        slope.sub_(self._levels.like(raw))  # the derivative by raw: 1 - level above the target, -level below
         torch.mul(slope, coefficient, out=raw)
         torch.sum(residual.mul_(raw), -2, out=out)
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)
-
-    def _levels_like(self, raw: Tensor) -> Tensor:
-        self._levels = moved(self._levels, raw.device)
-        return self._levels.to(raw.dtype)

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl._memory import moved
 from skmtl.losses._base import Loss
-from skmtl.losses._numerics import inverse_softplus
+from skmtl.losses._numerics import Constant, inverse_softplus
 
 
 class Quantiles(Loss):
@@ -41,13 +40,13 @@ class Quantiles(Loss):
         super().__init__(n_parts)
         self.levels = tuple(float(level) for level in levels)
         self.width, self.middle = len(self.levels), (len(self.levels) - 1) // 2
-        self._levels = torch.tensor(self.levels, dtype=torch.float64)[:, None]
+        self._levels = Constant(torch.tensor(self.levels, dtype=torch.float64)[:, None])
         normal = torch.tensor([NormalDist().inv_cdf(level) for level in self.levels], dtype=torch.float64)
-        self._at_zero = torch.cat([normal[self.middle, None], inverse_softplus(normal.diff())])[:, None]
+        self._at_zero = Constant(torch.cat([normal[self.middle, None], inverse_softplus(normal.diff())])[:, None])
         place = torch.arange(self.width)[:, None]
         step = torch.arange(self.width - 1)  # lies between the quantiles of its number and the next
         signs = ((step >= self.middle) & (place > step)).double() - ((step < self.middle) & (place <= step)).double()
-        self._sums = torch.cat([torch.ones(self.width, 1).double(), signs], dim=1)  # (quantile, middle and steps)
+        self._sums = Constant(torch.cat([torch.ones(self.width, 1).double(), signs], dim=1))  # (quantile, step)
 
     def __repr__(self) -> str:
         return f"Quantiles({list(self.levels)}, {self.n_parts})"
@@ -64,18 +63,18 @@ class Quantiles(Loss):
         return cls(losses[0].levels, sum(loss.n_parts for loss in losses))
 
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
-        below, levels = target.unsqueeze(-2) - self.quantiles(raw), self._like(self._levels, raw)
+        below, levels = target.unsqueeze(-2) - self.quantiles(raw), self._levels.like(raw)
         return torch.maximum(levels * below, (levels - 1.0) * below).mean(-2)
 
     def weighted_losses(
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
         raw = raw.unflatten(-1, (self.width, self.n_parts))
-        given, sums = raw + self._like(self._at_zero, raw), self._like(self._sums, raw)
+        given, sums = raw + self._at_zero.like(raw), self._sums.like(raw)
         steps = given.clone()
         steps[..., 1:, :] = F.softplus(given[..., 1:, :])
         residual = torch.matmul(sums, steps).sub_(target.unsqueeze(-2))
-        slope = (residual > 0).to(raw.dtype).sub_(self._like(self._levels, raw)).div_(self.width)
+        slope = (residual > 0).to(raw.dtype).sub_(self._levels.like(raw)).div_(self.width)
         slope *= coefficient.unsqueeze(-2) if coefficient.ndim else coefficient
         torch.sum(residual.mul_(slope), (-3, -2), out=out)
         torch.matmul(sums.T, slope, out=steps)
@@ -84,8 +83,8 @@ class Quantiles(Loss):
 
     def quantiles(self, raw: Tensor) -> Tensor:
         """Return the quantiles, ascending: (..., width, part)."""
-        raw = raw + self._like(self._at_zero, raw)
-        return self._like(self._sums, raw) @ torch.cat([raw[..., :1, :], F.softplus(raw[..., 1:, :])], dim=-2)
+        raw = raw + self._at_zero.like(raw)
+        return self._sums.like(raw) @ torch.cat([raw[..., :1, :], F.softplus(raw[..., 1:, :])], dim=-2)
 
     def decode(self, raw: Tensor) -> Tensor:
         return self.quantiles(raw)[..., self.middle, :]
@@ -97,7 +96,4 @@ class Quantiles(Loss):
         """Return the raw outputs of the mean quantiles."""
         mean = self.quantiles(raw).mean(0)
         middle = mean[..., self.middle, :].unsqueeze(-2)
-        return torch.cat([middle, inverse_softplus(mean.diff(dim=-2))], dim=-2) - self._like(self._at_zero, raw)
-
-    def _like(self, values: Tensor, raw: Tensor) -> Tensor:
-        return moved(values, raw.device).to(raw.dtype)
+        return torch.cat([middle, inverse_softplus(mean.diff(dim=-2))], dim=-2) - self._at_zero.like(raw)
