@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
+from sklearn.utils import ClassifierTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
@@ -539,6 +540,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = self._may_lack_values()
+        tags.classifier_tags = ClassifierTags()  # which scikit-learn asks of all that have predict_proba
         return tags
 
 

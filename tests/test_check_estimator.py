@@ -3,7 +3,7 @@
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from skmtl import MultiTaskClassifier, MultiTaskRegressor
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor
 from tests._cases import STRATEGIES, WEIGHTINGS
 
 # Skipped by scikit-learn without array-api-compat, and for estimators without decision_function.
@@ -38,6 +38,20 @@ def test_check_estimator_with_every_weighting(estimator, weighting):
 @checked
 def test_check_estimator_with_an_ensemble(estimator):
     assert_passes_every_check(estimator(n_members=3, hidden_layer_sizes=(16,)))
+
+
+@pytest.mark.parametrize("task", ["regression", "classification", "gaussian"])
+@checked
+def test_check_estimator_with_one_task(task):
+    assert_passes_every_check(MultiTaskEstimator({"0": task}, hidden_layer_sizes=(16,), n_members=2, max_epochs=20))
+
+
+@pytest.mark.parametrize("sharing", [name for name in STRATEGIES if name != "hard"])
+@checked
+def test_check_estimator_with_one_task_and_every_strategy(sharing):
+    assert_passes_every_check(
+        MultiTaskEstimator({"0": "classification"}, sharing, hidden_layer_sizes=(16,), max_epochs=5)
+    )
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ axes[0].set_ylabel("skill (dots: five splits)")
 handles = axes[0].get_legend_handles_labels()
 figure.legend(*handles, loc="outside upper center", ncols=2)
 
-path = Path("figures", "0092_mixed_kinds.png")
+path = Path("figures", "0070_mixed_kinds.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")

@@ -139,7 +139,7 @@ ax.set(
 )
 ax.legend(loc="lower right")
 
-path = Path("figures", "0070_halving.png")
+path = Path("figures", "0062_halving.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")

@@ -97,7 +97,7 @@ ax.set(
 )
 ax.legend(loc="lower right")
 
-path = Path("figures", "0090_how_sure.png")
+path = Path("figures", "0066_how_sure.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")

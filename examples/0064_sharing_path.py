@@ -122,7 +122,7 @@ right.set(
 )
 right.legend()
 
-path = Path("figures", "0080_sharing_path.png")
+path = Path("figures", "0064_sharing_path.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")

@@ -201,7 +201,7 @@ right.set(
 )
 right.legend()
 
-path = Path("figures", "0096_survival.png")
+path = Path("figures", "0090_survival.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")

@@ -138,7 +138,7 @@ for ax, (k, label) in zip(axes, measures, strict=True):
     ax.set(xlabel="rows, half of them without a subtopic", ylabel=label)
 axes[0].legend()
 
-path = Path("figures", "0094_hierarchy.png")
+path = Path("figures", "0080_hierarchy.png")
 path.parent.mkdir(exist_ok=True)
 figure.savefig(path, dpi=120)
 print(f"\nFigure: {path}")
