@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skmtl._network import MultiTaskNetwork, NetworkPlan, members_of
-from skmtl.losses import Loss
+from skmtl.losses import Logistic, Loss, Softmax
 from skmtl.sharing import DenseTrunk
 from skmtl.tasks import TaskLayout
 
@@ -50,14 +51,20 @@ class TaskModule(nn.Module):
         decode: Callable[[list[Tensor]], Tensor],
     ) -> None:
         super().__init__()
-        self._losses, self._decode = losses, decode
+        self._losses, self._decode, self._link = losses, decode, _link(losses)
         columns = torch.as_tensor(_columns(plan.layout, losses, parts))
-        self.members = nn.ModuleList(_member(network, plan, m, place, columns) for m in range(network.n_members))
+        members = [_member(network, plan, m, place, columns) for m in range(network.n_members)]
+        if self._link is not None:  # a module for each: tools hook them, and count on the rows being the first axis
+            members = [nn.Sequential(*member, self._link()) for member in members]
+        self.members = nn.ModuleList(members)
         self.requires_grad_(False)
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         raw = torch.stack([member(x) for member in self.members])  # (member, batch, column)
+        if self._link is not None:
+            mean = raw.mean(0)
+            return mean if mean.shape[1] > 1 else torch.cat([1 - mean, mean], dim=1)
         found, start = [], 0
         for loss in self._losses:
             stop = start + loss.width * loss.n_parts
@@ -79,10 +86,20 @@ def _columns(layout: TaskLayout, losses: Sequence[Loss], parts: Sequence[int]) -
     return np.concatenate(found)
 
 
-def _member(network: MultiTaskNetwork, plan: NetworkPlan, m: int, place: int, columns: Tensor) -> nn.Module:
+def _link(losses: Sequence[Loss]) -> Callable[[], nn.Module] | None:
+    """Return what makes the module that turns raw outputs into probabilities, of a task of classes."""
+    if len(losses) == 1 and losses[0].n_parts == 1:
+        if type(losses[0]) is Logistic:
+            return nn.Sigmoid
+        if type(losses[0]) is Softmax:
+            return partial(nn.Softmax, dim=1)
+    return None
+
+
+def _member(network: MultiTaskNetwork, plan: NetworkPlan, m: int, place: int, columns: Tensor) -> nn.Sequential:
     """Return a module from X to these raw columns of one member."""
     if not isinstance(network.trunk, DenseTrunk):
-        return _Columns(members_of(network, [m], plan).eval(), columns)
+        return nn.Sequential(_Columns(members_of(network, [m], plan).eval(), columns))
     layers = []
     for stack, at in ((network.trunk.stack, network.trunk.per_task), (network.heads.stack, True)):
         own = (m, place) if at and len(stack.stack_shape) == 2 else (m,)

@@ -176,6 +176,20 @@ def test_activations_are_modules():
     ]  # fmt: skip
 
 
+def test_links_of_classes_are_modules_with_rows_first():
+    """DeepLift of captum and shap doubles the rows of every module that it hooks."""
+    for kind, link in (("binary", torch.nn.Sigmoid), ("multiclass", torch.nn.Softmax)):
+        X, y = make_table(kind)
+        for sharing in ("hard", "attention"):
+            module = make_estimator(kind, sharing, n_members=2).fit(X, y).task(0).module()
+            seen = []
+            for member in module.members:
+                assert type(member[-1]) is link
+                member[-1].register_forward_hook(lambda m, args, out, seen=seen: seen.append(out.shape[0]))
+            module(torch.from_numpy(X[:7]))
+            assert seen == [7, 7]
+
+
 def test_a_task_that_was_added_has_a_module_too():
     X, y = make_table("regression")
     model = make_estimator().fit(X, y).add_task(X, X[:, 0], "new")
