@@ -55,10 +55,13 @@ class Objective(nn.Module):
 
     def weighted(self, raw: Tensor, target: Tensor, coefficient: Tensor) -> Tensor:
         """Return what each label adds to the loss of its part: (member, batch, part)."""
+        first, *others = self.groups
+        if not others:
+            return first.loss.weighted(first.view(raw), target, coefficient)
         losses = [
             g.loss.weighted(g.view(raw), target[..., g.parts], _of_parts(coefficient, g.parts)) for g in self.groups
         ]
-        return losses[0] if len(losses) == 1 else torch.cat(losses, dim=-1)
+        return torch.cat(losses, dim=-1)
 
     def pointwise(self, raw: Tensor, target: Tensor) -> Tensor:
         """Return the loss of each label: (member, batch, part)."""

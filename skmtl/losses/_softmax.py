@@ -87,19 +87,14 @@ class Softmax(Loss):
         if self.needs_autograd:
             super().weighted_losses(raw, target, coefficient, out, scratch)
             return
-        raw = raw.unflatten(-1, (self.width, self.n_parts)).movedim(-3, -1)  # (member, width, part, batch): much faster
-        if coefficient.ndim:
-            coefficient = coefficient.transpose(-1, -2)
-        index = target.transpose(-1, -2).long().unsqueeze(-3).expand(len(raw), 1, *raw.shape[-2:])
-        if self._unused is not None:
-            self._unused = moved(self._unused, raw.device)
-            raw.masked_fill_(self._unused.unsqueeze(-1), float("-inf"))
-        log_p = raw.log_softmax(-3)
-        of_label = log_p.gather(-3, index)
+        raw = raw.unflatten(-1, (self.width, self.n_parts))
+        index = _index(target, raw)
+        log_p = self._mask(raw).log_softmax(-2)
+        of_label = log_p.gather(-2, index)
         less_one = of_label.expm1()  # p - 1, the gradient at the label
-        torch.sum(of_label.squeeze(-3).mul_(coefficient), -1, out=out).neg_()
-        gradient = log_p.exp_().scatter_(-3, index, less_one)
-        torch.mul(gradient, coefficient.unsqueeze(-3) if coefficient.ndim else coefficient, out=raw)
+        torch.sum(of_label.squeeze(-2).mul_(coefficient), -2, out=out).neg_()
+        gradient = log_p.exp_().scatter_(-2, index, less_one)
+        torch.mul(gradient, coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)
