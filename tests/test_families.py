@@ -19,9 +19,10 @@ from skmtl._families import members
 from skmtl.losses import LOSSES, Loss
 from skmtl.model_selection import HalvingStackedSearchCV, StackedGridSearchCV, StackedRandomizedSearchCV
 from skmtl.sharing import STRATEGIES, Sharing, TrunkShape
-from skmtl.tasks import classification_layout, regression_layout
+from skmtl.tasks import Regression, classification_layout, regression_layout
 from skmtl.weighting import WEIGHTINGS, Weighting
 from tests import _asserts as laws
+from tests import _task_cases as task_cases
 from tests._cases import KINDS, N_CLASSES, make_estimator, make_table
 from tests._public import NAMES, resolve
 
@@ -176,6 +177,19 @@ def test_a_fitted_estimator_in_a_file_names_no_private_module(sharing, kind, pro
     file = pickle.dumps(model, protocol)
     assert private_paths(file) == []
     laws.assert_same_outputs(model, pickle.loads(file), X)
+
+
+@pytest.mark.parametrize("name", task_cases.OPTIONS)
+def test_a_fitted_task_in_a_file_names_no_private_module(name):
+    assert private_paths(pickle.dumps(task_cases.fit(name))) == []
+
+
+def test_a_task_that_was_added_names_no_private_module_either():
+    X, y = make_table("multiclass")
+    model = make_estimator("multiclass", "attention").fit(X, y).add_task(X, y[:, 1], "new")
+    assert private_paths(pickle.dumps(model)) == []
+    stacked = task_cases.fit("regression", table=(X, y[:, :2], {"t": Regression(features=[0, 1]), "o": "regression"}))
+    assert private_paths(pickle.dumps(stacked)) == []
 
 
 @pytest.mark.parametrize("search", [StackedGridSearchCV, StackedRandomizedSearchCV, HalvingStackedSearchCV])

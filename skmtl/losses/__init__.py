@@ -31,6 +31,7 @@ from skmtl.losses._hazards import Hazards as Hazards
 from skmtl.losses._huber import Huber as Huber
 from skmtl.losses._logistic import Logistic as Logistic
 from skmtl.losses._normal import Normal as Normal
+from skmtl.losses._numerics import Constant as Constant
 from skmtl.losses._pinball import Pinball as Pinball
 from skmtl.losses._poisson import Poisson as Poisson
 from skmtl.losses._quantiles import Quantiles as Quantiles

@@ -29,6 +29,7 @@ from skmtl.tasks._layout import classification_layout as classification_layout
 from skmtl.tasks._layout import make_layout as make_layout
 from skmtl.tasks._layout import regression_layout as regression_layout
 from skmtl.tasks._multilabel import Multilabel as Multilabel
+from skmtl.tasks._ordinal import OrderedCodec as OrderedCodec
 from skmtl.tasks._ordinal import Ordinal as Ordinal
 from skmtl.tasks._quantile import Quantile as Quantile
 from skmtl.tasks._regression import Regression as Regression

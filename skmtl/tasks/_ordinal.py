@@ -73,7 +73,7 @@ class Ordinal(Task):
             given = list(self.categories)
             if len(set(given)) < len(given):
                 raise ValueError(f"categories must differ from each other. Found {given!r}.")
-            self.codec_ = _Ordered(_plain(given))
+            self.codec_ = OrderedCodec(_plain(given))
             self.codec_.encode(y.columns[0][seen], task)  # refuses labels that are none of them
         self.classes_ = self.codec_.classes
         if len(self.classes_) < 2:
@@ -100,7 +100,7 @@ class Ordinal(Task):
         return CumulativeLogit([len(self.classes_)])
 
 
-class _Ordered(ClassCodec):
+class OrderedCodec(ClassCodec):
     """Classes in an order of the user's."""
 
     def encode(self, labels: np.ndarray, task: str) -> np.ndarray:
