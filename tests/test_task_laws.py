@@ -181,3 +181,15 @@ def test_a_task_of_the_users_own():
     y.loc[:20, "a"] = np.nan
     model = MultiTaskEstimator({"a": Logarithm(), "b": "regression"}, random_state=0, n_members=2).fit(X, y)
     assert model.score_tasks(X, y)["a"] > 0.8
+
+
+@pytest.mark.parametrize("name", ["regression", "huber", "absolute", "one quantile", "quantile", "gaussian", "count"])
+def test_a_constant_label_has_skill_one_or_none(name):
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = pd.DataFrame({"t": np.full(40, 3.0), "other": X[:, 0]})
+    if name == "count":
+        y["years"] = 1.0
+    model = cases.fit(name, table=(X, y, {"t": cases.make_task(name), "other": "regression"}), max_epochs=1)
+    assert model.score_tasks(X, y)["t"] in (0.0, 1.0)
+    if name != "count":
+        np.testing.assert_allclose(model.predict_frame(X)["t"], 3.0)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import d2_tweedie_score
+from sklearn.metrics import mean_poisson_deviance
 from torch import Tensor
 
 from skmtl._table import TargetTable
 from skmtl.losses import Poisson
+from skmtl.metrics._skill import skill_score
 from skmtl.tasks._base import Part, Task, array_of, with_missing
 
 
@@ -81,8 +82,12 @@ class Count(Task):
         if len(rate) < 2 or not (rate > 0).any():
             return float("nan")
         weight = exposure if weight is None else exposure * weight
-        predicted = np.maximum(self.decode(raw), np.finfo(float).tiny)
-        return float(d2_tweedie_score(rate, predicted, sample_weight=weight, power=1))
+        guesses = (
+            np.maximum(self.decode(raw), np.finfo(float).tiny),
+            np.full(len(rate), np.average(rate, weights=weight)),
+        )
+        loss, of_constant = (mean_poisson_deviance(rate, guess, sample_weight=weight) for guess in guesses)
+        return skill_score(float(loss), float(of_constant) if (rate != rate[0]).any() else 0.0)
 
     def _rates(self, y: TargetTable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return counts per exposure, exposures and which rows have both; refuse what no count is."""
