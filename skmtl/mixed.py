@@ -413,11 +413,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
 
     def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
         if start.is_anew:
-            self.tasks_ = (
-                tasks_of(table, names)
-                if self.tasks is None
-                else {name: make_task(name, task) for name, task in self.tasks.items()}
-            )
+            if self.tasks is None:
+                self.tasks_ = tasks_of(table, names)
+            else:
+                self.tasks_ = {name: make_task(name, task) for name, task in self.tasks.items()}
             self._y_names, self._columns = assign_columns(self.tasks_, table, names)
             self.task_names_, self._inputs = list(self.tasks_), None
             self.output_names_ = [output for key, task in self.tasks_.items() for output in task.output_names(key)]
@@ -499,11 +498,9 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         if not waiting:
             return
         raw = self._raw_by_task(self._raw_of_rows(reading.X))
-        self.tasks_ = {
-            **self.tasks_,
-            **{name: copy(task) for name, task in waiting.items()},
-        }  # a stack has them in common
-        for name in waiting:
+        own = {name: copy(task) for name, task in waiting.items()}  # a stack has them in common
+        self.tasks_ = {**self.tasks_, **own}
+        for name in own:
             weight = None if reading.weight is None else reading.weight[:, self._parts_of(name)].max(axis=1)
             with naming(name):
                 self.tasks_[name].finish(reading.table.select(self._columns[name]), raw[name], weight)
