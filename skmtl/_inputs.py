@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from skmtl._memory import moved
-from skmtl.sharing import DenseStack, Sharing, SharingModule, StackedModule, TrunkShape, submodule
+from skmtl.sharing import DenseStack, DenseTrunk, Sharing, SharingModule, StackedModule, TrunkShape, submodule
 
 
 class InputTrunk(SharingModule):
     """One dense layer for each distinct input, into the trunk of a sharing strategy.
 
-    The trunk sees the rows once for each distinct input, not for each task.
+    A shared trunk sees the rows once for each distinct input, not for each task; towers see those of their task.
 
     Parameters
     ----------
@@ -59,8 +59,11 @@ class InputTrunk(SharingModule):
             weight.mul_(((weight.shape[-2] + width) / (n_read + width)).sqrt())
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(self._encode(x)).unflatten(-2, (len(self._reads), -1))
+        encoded, n_inputs = self._encode(x), len(self._reads)
         self._input_of = moved(self._input_of, x.device)
+        if isinstance(self.trunk, DenseTrunk) and self.trunk.per_task:  # each tower reads its task's input alone
+            return self.trunk(encoded.unflatten(1, (n_inputs, -1))[:, self._input_of])
+        features: Tensor = self.trunk(encoded).unflatten(-2, (n_inputs, -1))
         if not self.trunk.per_task:  # (member, input, batch, feature)
             return features[:, self._input_of]
         return features[:, torch.arange(len(self._input_of), device=x.device), self._input_of]
