@@ -31,7 +31,7 @@ from skmtl._task_columns import (
     tasks_of,
 )
 from skmtl._weights import read_weights
-from skmtl.tasks import TASKS, Part, TaskLayout, decoded, make_layout
+from skmtl.tasks import TASKS, Part, TaskLayout, decoded, make_layout, refuse_unknown_inputs
 
 
 def _has_probabilities(estimator) -> bool:
@@ -363,7 +363,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             chosen = torch.from_numpy(np.flatnonzero(rows))
             scores[name] = float("nan")
             if rows.any():
-                _refuse_unknown_inputs(name, raw[name], rows)
+                refuse_unknown_inputs(name, raw[name], rows)
                 weight = None if weight is None else weight[rows]
                 scores[name] = task.skill(own.take(rows), [part[chosen] for part in raw[name]], weight)
         return scores
@@ -550,16 +550,6 @@ def _named(y, name: str):
 
     labels = table.columns[0].astype(object) if not table.observed.all() else table.columns[0]
     return pandas.DataFrame({name: pandas.Series(labels).where(table.observed[:, 0])})
-
-
-def _refuse_unknown_inputs(name: str, raw: list[torch.Tensor], rows: np.ndarray) -> None:
-    """Refuse to score labels of rows that lack what the task reads."""
-    lacks = raw[0][:, 0, 0].isnan().numpy() & rows
-    if lacks.any():
-        raise ValueError(
-            f"Task {name!r}: {lacks.sum()} rows with a label lack a column of X that it reads, the first of them row "
-            f"{np.flatnonzero(lacks)[0]}."
-        )
 
 
 def _view_of(loss, places: list[int], views) -> torch.Tensor:

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
+import warnings
 from numbers import Integral
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
+from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._table import read_targets
-from skmtl.tasks import decoded
+from skmtl._table import TargetTable, read_targets
+from skmtl.tasks import decoded, refuse_unknown_inputs
 
 
 def _can(method: str):
     """Return a test of whether a view's task has a method."""
+    return lambda view: hasattr(view._task(), method)
 
-    def has(view) -> bool:
-        task = view._task()
-        if task is None or not hasattr(task, method):
-            raise AttributeError(f"Task {view.task!r} has no {method}: {view._kind()}.")
-        return True
 
-    return has
+def _last_can(method: str):
+    """Return a test of whether the estimator of a view's task has a method."""
+    return lambda view: hasattr(view._last()[1], method)
 
 
 def _has_classes(view) -> bool:
-    if view._classes() is None:
-        raise AttributeError(f"Task {view.task!r} has no classes.")
-    return True
+    return view._classes() is not None
 
 
-def _is_ours(view) -> bool:
-    if not hasattr(view._last()[1], "_module_of"):
-        raise AttributeError(f"{type(view._last()[1]).__name__} is not an estimator of this package.")
-    return True
+def _has_probabilities(view) -> bool:
+    return hasattr(view.estimator, "predict_proba") and (_has_classes(view) or _can("probabilities")(view))
 
 
-class TaskView(BaseEstimator):
+def _has_std(view) -> bool:
+    return (_last_can("predict_std") if view._task() is None else _can("predicted_std"))(view)
+
+
+class TaskView(FrozenEstimator):
     """One task of a fitted estimator of several tasks, as a classifier or a regressor of scikit-learn.
 
     So that all that takes one target works with a task: calibration, tuned thresholds, displays, partial dependence,
     permutation importance. The view only looks: it copies nothing, `fit` changes nothing, and `clone` returns the view
-    itself, as for scikit-learn's `FrozenEstimator`.
+    itself. It is a `FrozenEstimator` of scikit-learn, so that `CalibratedClassifierCV` calibrates it on all rows that
+    it is given.
 
     Parameters
     ----------
@@ -116,8 +118,51 @@ class TaskView(BaseEstimator):
         self._number()
         return self
 
-    def __sklearn_clone__(self):
-        return self
+    def get_params(self, deep=True):
+        """Get the parameters of the view; those of the estimator are not its own.
+
+        Parameters
+        ----------
+        deep : bool, default=True
+            Ignored.
+
+        Returns
+        -------
+        dict
+            ``"estimator"`` and ``"task"``.
+        """
+        return {"estimator": self.estimator, "task": self.task}
+
+    def set_params(self, **params):
+        """Look at another estimator or task.
+
+        Parameters
+        ----------
+        **params : dict
+            ``estimator`` and ``task``.
+
+        Returns
+        -------
+        self : object
+            The view.
+        """
+        return BaseEstimator.set_params(self, **params)
+
+    def __repr__(self, N_CHAR_MAX=700):
+        return f"TaskView({type(self.estimator).__name__}(...), {self.task!r})"
+
+    def __getattr__(self, name):
+        """Say why the task lacks something; what the estimator has for all tasks is not the view's."""
+        text = f"This 'TaskView' has no attribute {name!r}"
+        if name.startswith("_") or "estimator" not in vars(self):
+            raise AttributeError(f"{text}.")
+        try:
+            self._number()
+        except NotFittedError:
+            raise
+        except ValueError as error:
+            raise AttributeError(str(error)) from None
+        raise AttributeError(f"{text}: {self._kind()}.")
 
     def __sklearn_is_fitted__(self):
         try:
@@ -127,12 +172,10 @@ class TaskView(BaseEstimator):
         return True
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        kind = self._estimator_type_of_task()
+        tags, kind = super().__sklearn_tags__(), self._estimator_type_of_task()
+        tags.estimator_type, tags.transformer_tags = kind, None
+        tags.target_tags.multi_output, tags.target_tags.single_output = kind is None, kind is not None
         if kind is not None:
-            from sklearn.utils import ClassifierTags, RegressorTags
-
-            tags.estimator_type = kind
             tags.classifier_tags = ClassifierTags() if kind == "classifier" else None
             tags.regressor_tags = RegressorTags() if kind == "regressor" else None
         return tags
@@ -142,7 +185,7 @@ class TaskView(BaseEstimator):
         """Classes of the task."""
         classes = self._classes()
         if classes is None:
-            raise AttributeError(f"Task {self.task!r} has no classes.")
+            raise AttributeError(f"Task {self.task!r} has no classes: {self._kind()}.")
         return classes
 
     @property
@@ -177,7 +220,28 @@ class TaskView(BaseEstimator):
         values = values.reshape(len(values), -1)[:, number]
         return values if classes is None or values.dtype == classes.dtype else values.astype(classes.dtype)
 
-    @available_if(_has_classes)
+    @available_if(_last_can("predict_members"))
+    def predict_members(self, X):
+        """Predict the task by each member of the ensemble.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+
+        Returns
+        -------
+        array of shape (n_members, n_samples), or (n_members, n_samples, n_outputs) of a task of several outputs
+            Predictions of each member.
+        """
+        task, (last, X) = self._task(), self._reach(X)
+        if task is None:
+            values = last.predict_members(X)
+            return values.reshape(*values.shape[:2], -1)[..., self._number()]
+        values = decoded(task, self._select(last._raw_members(X)))
+        return values.reshape(len(last._member_ids), -1, *values.shape[1:])
+
+    @available_if(_has_probabilities)
     def predict_proba(self, X):
         """Predict the probabilities of the task's classes.
 
@@ -189,7 +253,8 @@ class TaskView(BaseEstimator):
         Returns
         -------
         array of shape (n_samples, n_classes)
-            In the order of ``classes_``.
+            In the order of ``classes_``. Of `Multilabel` and `Chain` (n_samples, n_columns), of `Hierarchy` a list with
+            one array for each level.
         """
         return self._part(self.estimator.predict_proba(X))
 
@@ -230,14 +295,14 @@ class TaskView(BaseEstimator):
 
     @available_if(_can("predicted_interval"))
     def predict_interval(self, X, coverage=0.9):
-        """Predict a central interval of a `Gaussian` or a `Censored` task.
+        """Predict a central interval of a `Gaussian`, a `Censored` or a `Quantile` task.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Features.
         coverage : float, default=0.9
-            Its probability, in (0, 1).
+            Its probability, in (0, 1); of a `Quantile` task that between two of its quantiles.
 
         Returns
         -------
@@ -246,9 +311,9 @@ class TaskView(BaseEstimator):
         """
         return self._task().predicted_interval(self._raw(X), coverage)
 
-    @available_if(_can("predicted_std"))
+    @available_if(_has_std)
     def predict_std(self, X):
-        """Predict the standard deviation of a `Gaussian` or a `Censored` task.
+        """Predict the standard deviation of a `Gaussian` or a `Censored` task, or of a regressor's members.
 
         Parameters
         ----------
@@ -258,9 +323,14 @@ class TaskView(BaseEstimator):
         Returns
         -------
         array of shape (n_samples,)
-            In the units of y: noise and, in an ensemble, disagreement of its members together.
+            In the units of y: noise and, in an ensemble, disagreement of its members together; of a
+            `MultiTaskRegressor` the disagreement alone.
         """
-        return self._task().predicted_std(self._raw(X))
+        if self._task() is not None:
+            return self._task().predicted_std(self._raw(X))
+        last, X = self._reach(X)
+        values = last.predict_std(X)
+        return values.reshape(len(values), -1)[:, self._number()]
 
     @available_if(_can("predicted_survival"))
     def predict_survival_function(self, X, times):
@@ -305,23 +375,37 @@ class TaskView(BaseEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Features.
-        y : array-like of shape (n_samples,) or (n_samples, n_columns)
-            Labels of the task, none missing.
+        y : array-like or DataFrame of shape (n_samples,) or (n_samples, n_columns)
+            Labels of the task; missing ones are skipped. A table with the columns of all tasks will do.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights.
 
         Returns
         -------
         float
-            Score.
+            Score; NaN without a label.
         """
-        kind = self._estimator_type_of_task()
-        if kind is None or (np.ndim(y) == 2 and np.shape(y)[1] > 1):
-            return self._skill(X, y, sample_weight)
+        table, weight = self._own_columns(read_targets(y)), None
+        rows = table.observed.all(axis=1) if self._task() is None else self._task().observed_rows(table)
+        if sample_weight is not None:
+            weight = np.asarray(sample_weight, dtype=float)
+            rows &= weight > 0
+            weight = weight[rows]
+        if not rows.any():
+            return float("nan")
+        table, kind = table.take(rows), self._estimator_type_of_task()
+        raw = [] if self._task() is None else self._raw(X)
+        if raw:
+            refuse_unknown_inputs(str(self.task), raw, rows)
+        chosen = torch.from_numpy(np.flatnonzero(rows))
+        raw = [part[chosen] for part in raw]
+        if kind is None or table.n_columns > 1:
+            return self._task().skill(table, raw, weight)
+        predicted = decoded(self._task(), raw) if raw else self.predict(X)[rows]
         metric = accuracy_score if kind == "classifier" else r2_score
-        return metric(y, self.predict(X), sample_weight=sample_weight)
+        return float(metric(table.columns[0], predicted, sample_weight=weight))
 
-    @available_if(_is_ours)
+    @available_if(_last_can("_module_of"))
     def module(self):
         """Return what the task predicts as a torch module, for torch's tools that explain or export networks.
 
@@ -340,18 +424,29 @@ class TaskView(BaseEstimator):
     def _last(self):
         """Return what comes before the estimator of the tasks, if anything, and that estimator."""
         before, last = [], self.estimator
-        while isinstance(last, Pipeline) or hasattr(last, "best_estimator_"):
+        while True:
             if isinstance(last, Pipeline):
                 before, last = [*before, last[:-1]], last[-1]
-            else:
+            elif type(last) is FrozenEstimator:
+                last = last.estimator
+            elif hasattr(last, "best_estimator_"):
                 last = last.best_estimator_
-        return before, last
+            else:
+                return before, last
+
+    def _reach(self, X):
+        """Return the estimator of the tasks, and X as that one takes it."""
+        before, last = self._last()
+        for steps in before:
+            X = steps.transform(X) if len(steps) else X
+        return last, X
 
     def _names(self) -> list:
         """Return the names of the estimator's tasks, or their positions."""
         check_is_fitted(self.estimator)
         last = self._last()[1]
-        return list(getattr(last, "task_names_", range(_n_outputs(last))))
+        names = getattr(last, "task_names_", None)
+        return list(range(_n_outputs(last)) if names is None else names)
 
     def _number(self) -> int:
         """Return the position of the task; refuse an unfitted estimator and an unknown task."""
@@ -369,7 +464,7 @@ class TaskView(BaseEstimator):
 
     def _kind(self) -> str:
         task = self._task()
-        return f"it is {task!r}" if task is not None else f"it is of {type(self._last()[1]).__name__}"
+        return f"task {self.task!r} is {task!r}" if task is not None else f"it is of {type(self._last()[1]).__name__}"
 
     def _estimator_type_of_task(self) -> str | None:
         task = self._task()
@@ -384,31 +479,59 @@ class TaskView(BaseEstimator):
         if task is not None:
             return task.classes_ if task.estimator_type == "classifier" else None
         classes = getattr(last, "classes_", None)
-        return classes[self._number()] if isinstance(classes, list) else classes
+        if isinstance(classes, list):
+            return classes[self._number()]
+        return np.array([0, 1]) if _are_indicators(last) else classes
 
     def _part(self, proba):
         """Return the entry of the task of what the estimator gives for all."""
         if isinstance(proba, dict):
             return list(proba.values())[list(proba).index(self._last()[1].task_names_[self._number()])]
-        return proba[self._number()] if isinstance(proba, list) else proba
+        if isinstance(proba, list):
+            return proba[self._number()]
+        last = self._last()[1]
+        if _are_indicators(last) or isinstance(getattr(last, "classes_", None), list):  # a column for each task
+            return np.stack([1 - proba[:, self._number()], proba[:, self._number()]], axis=1)
+        return proba
 
     def _raw(self, X) -> list[torch.Tensor]:
         """Return the raw outputs of the task."""
-        before, last = self._last()
-        for steps in before:
-            X = steps.transform(X) if len(steps) else X
-        return last._raw_by_task(last._raw(X))[last.task_names_[self._number()]]
+        last, X = self._reach(X)
+        return self._select(last._raw(X))
 
-    def _skill(self, X, y, sample_weight) -> float:
-        table, task = read_targets(y), self._task()
-        weight = None if sample_weight is None else np.asarray(sample_weight, dtype=float)
-        rows = task.observed_rows(table) if weight is None else task.observed_rows(table) & (weight > 0)
-        chosen = torch.from_numpy(np.flatnonzero(rows))
-        raw = [part[chosen] for part in self._raw(X)]
-        return task.skill(table.take(rows), raw, None if weight is None else weight[rows])
+    def _select(self, raws: list[np.ndarray]) -> list[torch.Tensor]:
+        """Return the raw outputs of the task, of those of all."""
+        last = self._last()[1]
+        return last._raw_by_task(raws)[last.task_names_[self._number()]]
+
+    def _own_columns(self, table: TargetTable) -> TargetTable:
+        """Return the columns of y that the task reads: of a table of those alone, or of those of all tasks."""
+        last, number = self._last()[1], self._number()
+        own = getattr(last, "_columns", None)  # of a `MultiTaskEstimator`
+        own = [number] if own is None else own[last.task_names_[number]]
+        names = getattr(last, "_y_names", [str(name) for name in self._names()])
+        claims = [names[k] for k in own]
+        if table.names is not None and set(claims) <= set(table.names):
+            return table.select([table.names.index(name) for name in claims])
+        if table.n_columns in (len(own), len(names)):
+            return table.select(own) if table.n_columns == len(names) else table
+        raise ValueError(f"y must hold the columns {claims} of task {self.task!r}. Found {table.n_columns} columns.")
 
 
 def _n_outputs(estimator) -> int:
-    """Return the number of tasks of a foreign estimator."""
+    """Return the number of tasks of a foreign estimator: as it says, or else as it predicts."""
     classes = getattr(estimator, "classes_", None)
-    return getattr(estimator, "n_outputs_", len(classes) if isinstance(classes, list) else 1)
+    if classes is not None:
+        return len(classes) if isinstance(classes, list) or _are_indicators(estimator) else 1
+    if hasattr(estimator, "n_outputs_"):
+        return estimator.n_outputs_
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of columns without names
+        row = np.zeros((1, estimator.n_features_in_)) if hasattr(estimator, "n_features_in_") else None
+        return 1 if row is None else np.size(estimator.predict(row))
+
+
+def _are_indicators(estimator) -> bool:
+    """Return whether the tasks of a foreign classifier are columns of 0 and 1, which scikit-learn reads as labels."""
+    binarizer = getattr(estimator, "_label_binarizer", getattr(estimator, "label_binarizer_", None))
+    return getattr(binarizer, "y_type_", "") == "multilabel-indicator"

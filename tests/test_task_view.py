@@ -1,5 +1,6 @@
 """One task of a fitted estimator, in scikit-learn's tools for one target."""
 
+import copy
 import pickle
 
 import matplotlib
@@ -7,23 +8,46 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.calibration import CalibratedClassifierCV, CalibrationDisplay
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.inspection import PartialDependenceDisplay, partial_dependence, permutation_importance
+from sklearn.linear_model import LinearRegression, LogisticRegression, MultiTaskLasso
 from sklearn.metrics import (
     ConfusionMatrixDisplay,
     DetCurveDisplay,
     PrecisionRecallDisplay,
     PredictionErrorDisplay,
     RocCurveDisplay,
+    accuracy_score,
 )
 from sklearn.model_selection import FixedThresholdClassifier, GridSearchCV, TunedThresholdClassifierCV
+from sklearn.multiclass import OneVsRestClassifier
+from sklearn.multioutput import ClassifierChain, MultiOutputClassifier, MultiOutputRegressor, RegressorChain
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor, TaskView, table_pipeline
 from skmtl.preprocessing import TableEncoder
-from skmtl.tasks import Censored, Chain, Count, Gaussian, Hierarchy, Multilabel, Ordinal, Quantile, Survival
+from skmtl.tasks import (
+    Censored,
+    Chain,
+    Classification,
+    Count,
+    Gaussian,
+    Hierarchy,
+    Multilabel,
+    Ordinal,
+    Quantile,
+    Regression,
+    Survival,
+)
 from tests._cases import STRATEGIES, make_estimator, make_table
 
 matplotlib.use("Agg")
@@ -139,6 +163,140 @@ def test_a_view_of_other_estimators_pipelines_and_searches():
     assert isinstance(pipe[0], TableEncoder)
 
 
+def test_what_members_predict():
+    X, y = make_table("regression")
+    model = make_estimator(n_members=3).fit(X, y)
+    np.testing.assert_array_equal(model.task(2).predict_members(X), model.predict_members(X)[..., 2])
+    np.testing.assert_array_equal(model.task(2).predict_std(X), model.predict_std(X)[:, 2])
+    assert model.task(2).predict_std(sparse.csr_array(X)).shape == (48,)
+    for name in MIXED.task_names_:
+        columns = [MIXED.output_names_.index(column) for column in MIXED.tasks_[name].output_names(name)]
+        expected = MIXED.predict_members(globals()["X"])[..., columns]
+        members = MIXED.task(name).predict_members(globals()["X"])
+        assert (members.reshape(expected.shape) == expected).all()
+    assert not hasattr(TaskView(RandomForestRegressor(3).fit(X, np.nan_to_num(y)), 0), "predict_members")
+
+
+def test_probabilities_of_tasks_of_several_columns():
+    expected = MIXED.predict_proba(X)
+    for name in ("labels", "funnel"):
+        np.testing.assert_array_equal(MIXED.task(name).predict_proba(X), expected[name])
+    assert [level.shape for level in MIXED.task("topic").predict_proba(X)] == [(N, 2), (N, 4)]
+    assert not hasattr(MIXED.task("labels"), "predict_log_proba")
+    assert not hasattr(MIXED.task("labels"), "classes_")
+
+
+def test_the_interval_between_two_quantiles():
+    view = MIXED.task("band")
+    np.testing.assert_array_equal(view.predict_interval(X, coverage=0.8), view.predict_quantiles(X)[:, [0, 2]])
+    with pytest.raises(ValueError, match=r"coverage=0.9 needs the quantiles 0.05 and 0.95. Found \[0.1, 0.5, 0.9\]"):
+        view.predict_interval(X)
+
+
+@pytest.mark.parametrize("name", MIXED.task_names_)
+def test_a_score_finds_the_columns_of_the_task(name):
+    view, claims = MIXED.task(name), MIXED.tasks_[name].claims(name)
+    expected = view.score(X, Y[claims])
+    assert view.score(X, Y) == expected
+    assert view.score(X, Y[claims[::-1]]) == expected
+    assert view.score(X, Y.to_numpy(dtype=object)) == expected
+    if is_classifier(view) or (is_regressor(view) and len(claims) == 1):
+        assert view.score(X, Y[name].to_numpy()) == expected
+    else:
+        assert expected == pytest.approx(MIXED.score_tasks(X, Y)[name])
+    with pytest.raises(ValueError, match=f"of task '{name}'. Found 3 columns"):
+        view.score(X, np.zeros((N, 3)))
+
+
+def test_a_score_skips_missing_labels_and_weights():
+    X, y = LABELS
+    view, gaps = classifier().task(1), y[:, 1].astype(float)
+    gaps[::3] = np.nan
+    seen = ~np.isnan(gaps)
+    assert view.score(X, gaps) == accuracy_score(y[seen, 1], view.predict(X[seen]))
+    assert view.score(X, gaps, sample_weight=np.arange(48) < 10) == view.score(X[:10], gaps[:10])
+    assert np.isnan(view.score(X, np.full(48, np.nan)))
+
+
+def test_a_score_refuses_rows_without_the_features_of_the_task():
+    y = pd.DataFrame({"a": X[:, 0], "b": np.where(X[:, 1] > 0, "p", "q")})
+    gaps = np.where((np.arange(N) < 9)[:, None] & (np.arange(4) == 1), np.nan, X)
+    y.loc[:8, "b"] = None
+    tasks = {"a": Regression(features=[0]), "b": Classification(features=[1])}
+    model = MultiTaskEstimator(tasks, **SMALL).fit(gaps, y)
+    assert np.isfinite(model.task("b").score(gaps, y))
+    y["b"] = "p"
+    with pytest.raises(ValueError, match="Task 'b': 9 rows with a label lack a column of X that it reads"):
+        model.task("b").score(gaps, y)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        LinearRegression(),
+        KNeighborsRegressor(),
+        MLPRegressor(max_iter=5),
+        MultiOutputRegressor(LinearRegression()),
+        RegressorChain(LinearRegression()),
+        MultiTaskLasso(),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_regressors_of_scikit_learn(estimator):
+    X, y = LABELS
+    fitted = estimator.fit(X, y * 1.0)
+    for task in range(4):
+        np.testing.assert_array_equal(TaskView(fitted, task).predict(X), fitted.predict(X)[:, task])
+    with pytest.raises(ValueError, match=r"has no task 4. Its tasks are \[0, 1, 2, 3\]"):
+        TaskView(fitted, 4).predict(X)
+    with pytest.raises(AttributeError, match="has no attribute 'module': it is of"):
+        TaskView(fitted, 0).module()
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        KNeighborsClassifier(),
+        MultiOutputClassifier(LogisticRegression()),
+        MLPClassifier(max_iter=5),
+        OneVsRestClassifier(LogisticRegression()),
+        ClassifierChain(LogisticRegression()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_classifiers_of_scikit_learn(estimator):
+    X, y = LABELS
+    fitted = estimator.fit(X, y)
+    proba = fitted.predict_proba(X)
+    for task in range(4):
+        view = TaskView(fitted, task)
+        expected = proba[task][:, 1] if isinstance(proba, list) else proba[:, task]
+        np.testing.assert_array_equal(view.classes_, [0, 1])
+        np.testing.assert_array_equal(view.predict(X), fitted.predict(X)[:, task])
+        np.testing.assert_array_equal(view.predict_proba(X)[:, 1], expected)
+        np.testing.assert_allclose(view.predict_proba(X).sum(axis=1), 1.0)
+
+
+def test_a_classifier_of_one_task():
+    X, y = LABELS
+    for estimator in (MLPClassifier(max_iter=200, tol=1.0), LogisticRegression()):
+        fitted = estimator.fit(X, y.sum(axis=1))
+        np.testing.assert_array_equal(TaskView(fitted, 0).predict_proba(X), fitted.predict_proba(X))
+        np.testing.assert_array_equal(TaskView(fitted, 0).classes_, fitted.classes_)
+        with pytest.raises(ValueError, match="has no task 1"):
+            TaskView(fitted, 1).predict(X)
+
+
+def test_frozen_pipelines_and_searches():
+    frozen = FrozenEstimator(make_pipeline(StandardScaler(), clone(MIXED)).fit(X, Y))
+    np.testing.assert_array_equal(
+        TaskView(frozen, "band").predict_quantiles(X), TaskView(frozen.estimator, "band").predict_quantiles(X)
+    )
+    assert TaskView(frozen, "size").predict_members(X).shape == (2, N)
+
+
 # ---- torch ----------------------------------------------------------------------------------------------------------
 
 
@@ -196,6 +354,44 @@ def test_a_task_that_was_added_has_a_module_too():
     for task in (0, 4):
         out = model.task(task).module()(torch.from_numpy(X)).numpy()
         np.testing.assert_allclose(out, model.predict(X)[:, task], rtol=1e-6, atol=1e-9)
+
+
+# ---- as an estimator ------------------------------------------------------------------------------------------------
+
+
+def test_a_view_is_frozen():
+    X, _ = LABELS
+    model = classifier()
+    view = TaskView(model, "1")
+    assert repr(view) == "TaskView(MultiTaskClassifier(...), '1')"
+    assert view.get_params() == {"estimator": model, "task": "1"}
+    with pytest.raises(AttributeError):
+        view.transform  # noqa: B018
+    assert view.set_params(task="2") is view
+    np.testing.assert_array_equal(view.predict(X), model.predict(X)[:, 2])
+    tags = get_tags(view)
+    assert tags.estimator_type == "classifier"
+    assert tags.input_tags.sparse
+    assert not tags.target_tags.multi_output
+    assert get_tags(MIXED.task("death")).estimator_type is None
+    assert copy.deepcopy(view).predict(X).tolist() == view.predict(X).tolist()
+    assert "TaskView" in view._repr_html_()
+    unfitted = TaskView(MultiTaskEstimator(), "a")
+    assert not hasattr(unfitted, "predict_proba")
+    with pytest.raises(NotFittedError):
+        unfitted.predict_proba(X)
+    with pytest.raises(AttributeError, match=r"The estimator has no task 'nobody'. Its tasks are \['size'"):
+        TaskView(MIXED, "nobody").predict_proba(X)
+    pickle.loads(pickle.dumps(TaskView(MIXED, "nobody")))
+
+
+def test_calibration_uses_all_rows_at_once():
+    X, y = LABELS
+    view = classifier().task(1)
+    one = CalibratedClassifierCV(view).fit(X, y[:, 1])
+    other = CalibratedClassifierCV(FrozenEstimator(view)).fit(X, y[:, 1])
+    assert len(one.calibrated_classifiers_) == 1
+    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
 
 
 # ---- scikit-learn's tools -------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from skmtl._families import class_names, members, publish
 from skmtl.tasks._base import Part as Part
 from skmtl.tasks._base import Task as Task
 from skmtl.tasks._base import decoded as decoded
+from skmtl.tasks._base import refuse_unknown_inputs as refuse_unknown_inputs
 from skmtl.tasks._censored import Censored as Censored
 from skmtl.tasks._chain import Chain as Chain
 from skmtl.tasks._class_weights import class_weights as class_weights

@@ -158,3 +158,13 @@ def decoded(task: Task, raw: Sequence[Tensor]) -> np.ndarray:
     values = values.astype(float if values.dtype.kind in "fiu" else object)
     values[lacks.numpy()] = np.nan if values.dtype.kind == "f" else None
     return values
+
+
+def refuse_unknown_inputs(name: str, raw: Sequence[Tensor], rows: np.ndarray) -> None:
+    """Refuse to score labels of rows that lack what the task reads."""
+    lacks = raw[0][:, 0, 0].isnan().numpy() & rows
+    if lacks.any():
+        raise ValueError(
+            f"Task {name!r}: {lacks.sum()} rows with a label lack a column of X that it reads, the first of them row "
+            f"{np.flatnonzero(lacks)[0]}."
+        )

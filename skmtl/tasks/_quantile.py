@@ -76,6 +76,17 @@ class Quantile(Task):
         middle = self._loss().decode(raw[0])[:, 0]
         return middle * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
 
+    def predicted_interval(self, raw: Sequence[Tensor], coverage: float) -> np.ndarray:
+        """Return the two quantiles between which this share of labels lies, (n_samples, 2); refuse others."""
+        tails = (0.5 - coverage / 2, 0.5 + coverage / 2)
+        places = [int(np.abs(np.subtract(self.quantiles, tail)).argmin()) for tail in tails]
+        if not np.allclose(np.take(self.quantiles, places), tails, rtol=0.0, atol=1e-9):
+            raise ValueError(
+                f"coverage={coverage!r} needs the quantiles {tails[0]:.4g} and {tails[1]:.4g}. Found "
+                f"{list(self.quantiles)}: choose another coverage, or fit with these quantiles."
+            )
+        return self.predicted_quantiles(raw)[:, places]
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         true, predicted = y.numbers[:, 0], self.predicted_quantiles(raw)
         if len(true) < 2:
