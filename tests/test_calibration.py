@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import betabinom
+from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LinearRegression
 from sklearn.metrics import log_loss
+from sklearn.model_selection import FixedThresholdClassifier
 
 from skmtl import MultiTaskClassifier, MultiTaskEstimator, MultiTaskRegressor, table_pipeline
 from skmtl.calibration import ConformalClassifier, ConformalRegressor, TemperatureScaling
-from skmtl.tasks import Quantile
+from skmtl.tasks import Censored, Classification, Count, Quantile, Regression
 
 SMALL = {"hidden_layer_sizes": (8,), "max_epochs": 10, "n_members": 1, "early_stopping": False, "random_state": 0}
 N_FIT, N_CAL, N_NEW = 100, 149, 2000
@@ -147,3 +151,84 @@ def test_what_cannot_be_calibrated():
         ConformalRegressor(fitted("numbers"), coverage=1.0).fit(X, y)
     with pytest.raises(ValueError, match="y must have one column for each of the 2 tasks"):
         ConformalRegressor(fitted("numbers")).fit(X, y[:, 0])
+
+
+def test_intervals_of_rates_and_of_bounds():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 2))
+    exposure = rng.uniform(1, 10, 120)
+    y = pd.DataFrame({"n": rng.poisson(exposure * np.exp(X[:, 0])), "years": exposure})
+    y["dose"] = X[:, 1] + rng.normal(size=120)
+    y["relation"] = np.where(np.arange(120) % 20 == 0, ">", "=")
+    y.loc[::7, "dose"] = np.nan
+    tasks = {"n": Count(exposure="years"), "dose": Censored("relation")}
+    model = MultiTaskEstimator(tasks, **SMALL).fit(X, y)
+    conformal = ConformalRegressor(model, coverage=0.8).fit(X, y)
+    errors = np.sort(np.abs(y["n"] / exposure - model.predict(X)[:, 0]))
+    assert conformal.margins_["n"] == pytest.approx(errors[96])  # the 97th of 120: ceil(121 * 0.8)
+    seen, exact = y["dose"].notna(), y["relation"] == "="
+    errors = np.abs(y["dose"] - model.predict(X)[:, 1])[seen & exact]
+    errors = np.sort([*errors, *[np.inf] * (seen & ~exact).sum()])
+    assert conformal.margins_["dose"] == pytest.approx(errors[int(np.ceil((len(errors) + 1) * 0.8)) - 1])
+    y["relation"] = ">"
+    assert ConformalRegressor(model).fit(X, y).margins_["dose"] == np.inf
+
+
+def test_views_are_calibrated_alone():
+    X, y = table("numbers", 300, 0)
+    frame = pd.DataFrame({"a": y[:, 0], "b": np.where(y[:, 1] > 0, "p", "q")})
+    model = MultiTaskEstimator({"a": Quantile(), "b": "classification"}, **SMALL).fit(X[:150], frame[:150])
+    rest, labels = X[150:], frame[150:]
+    together, alone = ConformalRegressor(model).fit(rest, labels), ConformalRegressor(model.task("a"))
+    np.testing.assert_array_equal(alone.fit(rest, labels["a"]).predict_interval(X), together.predict_interval(X)["a"])
+    sets = ConformalClassifier(model.task("b")).fit(rest, labels["b"])
+    np.testing.assert_array_equal(sets.predict_set(X), ConformalClassifier(model).fit(rest, labels).predict_set(X)["b"])
+    scaled = TemperatureScaling(model.task("b")).fit(rest, labels["b"])
+    np.testing.assert_array_equal(
+        scaled.predict_proba(X), TemperatureScaling(model).fit(rest, labels).predict_proba(X)["b"]
+    )
+    tuned = FixedThresholdClassifier(FrozenEstimator(scaled), threshold=0.3, pos_label="q").fit(X, frame["b"])
+    np.testing.assert_array_equal(tuned.predict(X) == "q", scaled.predict_proba(X)[:, 1] >= 0.3)
+
+
+def test_rows_without_the_features_of_a_task():
+    X, y = table("numbers", 200, 0)
+    X[:60, 1] = np.nan
+    frame = pd.DataFrame({"a": X[:, 0], "b": np.where(np.nan_to_num(y[:, 1]) > 0, "p", "q"), "c": y[:, 1]})
+    features = {"a": [0], "b": [1], "c": [1, 2]}
+    tasks = {
+        "a": Regression(features=features["a"]),
+        "b": Classification(features=features["b"]),
+        "c": Regression(features=features["c"]),
+    }
+    learned = frame.copy()
+    learned.loc[:59, ["b", "c"]] = None
+    model = MultiTaskEstimator(tasks, **SMALL).fit(X, learned)
+    for calibrated in (TemperatureScaling, ConformalClassifier, ConformalRegressor):
+        one, other = calibrated(model).fit(X, frame), calibrated(model).fit(X, learned)
+        for name in ("temperatures_", "thresholds_", "margins_"):
+            assert getattr(one, name, None) == getattr(other, name, None)
+    sets = ConformalClassifier(model).fit(X, frame).predict_set(X)["b"]
+    assert sets[:60].all()
+    assert not sets[60:].all()
+
+
+def test_regressors_of_scikit_learn():
+    X, y = table("numbers", 60, 0)
+    line = LinearRegression().fit(X, np.nan_to_num(y))
+    conformal = ConformalRegressor(line, coverage=0.5).fit(X, y)
+    assert conformal.predict_interval(X).shape == (60, 2, 2)
+    errors = np.sort(np.abs(y - line.predict(X))[~np.isnan(y[:, 1]), 1])
+    assert conformal.margins_["1"] == errors[int(np.ceil((len(errors) + 1) / 2)) - 1]
+
+
+@pytest.mark.parametrize("cls", [TemperatureScaling, ConformalClassifier, ConformalRegressor])
+def test_a_frozen_estimator_survives_clone(cls):
+    kind = "numbers" if cls is ConformalRegressor else "classes"
+    X, y = table(kind, N_CAL, 1)
+    model = fitted(kind)
+    again = clone(cls(FrozenEstimator(model))).fit(X, y)
+    assert again.estimator.estimator is model
+    one = cls(model).fit(X, y)
+    for name in ("temperatures_", "thresholds_", "margins_"):
+        assert getattr(one, name, None) == getattr(again, name, None)

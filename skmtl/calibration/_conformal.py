@@ -10,8 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._labels import floats_of, objects_of
-from skmtl.calibration._outputs import in_shape, labelled, probabilities, read, views_of
+from skmtl.calibration._outputs import in_shape, known_ranges, label_codes, probabilities, views_of
 
 CONSTRAINTS = {"estimator": [HasMethods(["predict"])], "coverage": [Interval(Real, 0, 1, closed="neither")]}
 
@@ -26,7 +25,7 @@ class ConformalRegressor(BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        A fitted regressor of several tasks, a pipeline or search around one, or a `MultiTaskEstimator`.
+        A fitted regressor of several tasks, a pipeline or search around one, a `MultiTaskEstimator` or a `TaskView`.
     coverage : float, default=0.9
         Share of labels that intervals are to hold, in (0, 1).
 
@@ -35,6 +34,12 @@ class ConformalRegressor(BaseEstimator):
     margins_ : dict
         Of each task what is added to both ends, in the units of y; infinite where a task has too few labels for the
         coverage: fewer than ``coverage / (1 - coverage)``.
+
+    Notes
+    -----
+    Intervals of a `Count` with an exposure are of the rate that it predicts. Of a label of a `Censored` task the error
+    is the largest that its bound allows, which beyond ">10" is infinite: intervals then hold at least the share that
+    is promised, and are infinite where more labels than ``1 - coverage`` of all are bounds to one side.
 
     References
     ----------
@@ -80,10 +85,9 @@ class ConformalRegressor(BaseEstimator):
         self._validate_params()
         views = views_of(self.estimator, "regressor")
         ends, self.margins_ = self._ends(views, X), {}
-        for name, seen, labels in labelled(read(y), views):
-            numbers = floats_of(labels, f"Task {name!r}: y")
+        for name, seen, lower, upper in known_ranges(self.estimator, views, y):
             low, high = ends[name][seen].T
-            self.margins_[name] = _conformal_quantile(np.maximum(low - numbers, numbers - high), self.coverage)
+            self.margins_[name] = _conformal_quantile(np.maximum(low - lower, upper - high), self.coverage)
         return self
 
     def predict(self, X):
@@ -127,7 +131,7 @@ class ConformalRegressor(BaseEstimator):
         for name, view in views.items():
             if hasattr(view, "predict_quantiles"):
                 found[name] = view.predict_quantiles(X)[:, [0, -1]]
-            elif view._task() is not None:
+            elif view is self.estimator or view._task() is not None:
                 found[name] = np.repeat(np.asarray(view.predict(X), dtype=float)[:, None], 2, axis=1)
             else:
                 table = np.asarray(self.estimator.predict(X), dtype=float) if table is None else table
@@ -146,7 +150,7 @@ class ConformalClassifier(BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        A fitted classifier of several tasks, a pipeline or search around one, or a `MultiTaskEstimator`.
+        A fitted classifier of several tasks, a pipeline or search around one, a `MultiTaskEstimator` or a `TaskView`.
     coverage : float, default=0.9
         Share of labels that sets are to hold, in (0, 1).
 
@@ -198,9 +202,7 @@ class ConformalClassifier(BaseEstimator):
         self._validate_params()
         views = views_of(self.estimator, "classifier")
         proba, self.thresholds_ = probabilities(self.estimator, views, X), {}
-        for name, seen, labels in labelled(read(y), views):
-            place = {label: k for k, label in enumerate(objects_of(np.asarray(views[name].classes_)).tolist())}
-            codes = np.array([place.get(label, -1) for label in objects_of(labels).tolist()], dtype=int)
+        for name, seen, codes in label_codes(self.estimator, views, y):
             own = np.where(codes >= 0, proba[name][seen][np.arange(len(codes)), codes], 0.0)
             self.thresholds_[name] = max(0.0, 1.0 - _conformal_quantile(1.0 - own, self.coverage))
         self.classes_ = self.estimator.classes_
@@ -234,15 +236,19 @@ class ConformalClassifier(BaseEstimator):
         -------
         list of bool arrays of shape (n_samples, n_classes_t)
             Whether each class is in the set, in the order of ``classes_``; one array if y was 1-D, and of a
-            `MultiTaskEstimator` a dict of its tasks with classes.
+            `MultiTaskEstimator` a dict of its tasks with classes. Rows without the features that a task reads have all.
         """
         check_is_fitted(self)
         proba = probabilities(self.estimator, views_of(self.estimator, "classifier"), X)
-        sets = {name: own >= self.thresholds_[name] - 1e-12 for name, own in proba.items()}
+        sets = {name: ~(own < self.thresholds_[name] - 1e-12) for name, own in proba.items()}  # all, without features
         return in_shape(self.estimator, sets, stacked=False)
 
 
 def _conformal_quantile(scores: np.ndarray, coverage: float) -> float:
-    """Return the ceil((n + 1) coverage)-th smallest score; infinity where there are fewer."""
+    """Return the ceil((n + 1) coverage)-th smallest score; infinity where there are fewer.
+
+    Rows without a prediction, whose features are missing, have no score: NaN.
+    """
+    scores = scores[~np.isnan(scores)]
     place = math.ceil((len(scores) + 1) * coverage - 1e-12)
     return float(np.sort(scores)[place - 1]) if place <= len(scores) else float("inf")

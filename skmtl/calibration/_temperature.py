@@ -8,8 +8,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
-from skmtl._labels import objects_of
-from skmtl.calibration._outputs import labelled, probabilities, read, views_of
+from skmtl.calibration._outputs import label_codes, probabilities, views_of
 
 BOUNDS = (-4.0, 4.0)
 """Of the logarithm of a temperature."""
@@ -24,7 +23,7 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     estimator : estimator
-        A fitted classifier of several tasks, a pipeline or search around one, or a `MultiTaskEstimator`.
+        A fitted classifier of several tasks, a pipeline or search around one, a `MultiTaskEstimator` or a `TaskView`.
 
     Attributes
     ----------
@@ -77,11 +76,10 @@ class TemperatureScaling(ClassifierMixin, BaseEstimator):
         views = views_of(self.estimator, "classifier")
         proba = probabilities(self.estimator, views, X)
         self.temperatures_ = {}
-        for name, seen, labels in labelled(read(y), views):
-            place = {label: k for k, label in enumerate(objects_of(np.asarray(views[name].classes_)).tolist())}
-            codes = np.array([place.get(label, -1) for label in objects_of(labels).tolist()], dtype=int)
-            known = codes >= 0  # no temperature helps a class that was never seen
-            self.temperatures_[name] = _temperature(proba[name][seen][known], codes[known])
+        for name, seen, codes in label_codes(self.estimator, views, y):
+            own = proba[name][seen]
+            known = (codes >= 0) & ~np.isnan(own).any(axis=1)  # nothing helps a class that was never seen
+            self.temperatures_[name] = _temperature(own[known], codes[known])
         self.classes_ = self.estimator.classes_
         return self
 

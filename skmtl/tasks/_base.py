@@ -128,6 +128,14 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         """Return which rows have a label of the task, (n_samples,): by default those with a label in every column."""
         return np.asarray(y.observed.all(axis=1))
 
+    def known_range(self, y: TargetTable) -> tuple[np.ndarray, np.ndarray]:
+        """Return the ends between which the labels of a regressor are known to be, (n_samples,) each: equal if exact.
+
+        In the units of `decode`; infinite where there is no end, arbitrary where there is no label.
+        """
+        numbers = y.select([0]).numbers[:, 0]
+        return numbers, numbers
+
     def finish(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> None:
         """Learn what needs the trained network, given its raw outputs for the training rows; see `needs_finish`."""
 

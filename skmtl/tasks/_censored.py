@@ -103,6 +103,9 @@ class Censored(Task):
     def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
         return raw[0][:, 0, 0] * float(self.codec_.scale[0]) + float(self.codec_.mean[0])
 
+    def known_range(self, y: TargetTable) -> tuple[np.ndarray, np.ndarray]:
+        return self._ends(y)
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         lower, upper = self._ends(y)
         if len(lower) < 2:

@@ -77,6 +77,10 @@ class Count(Task):
     def predicted_tensor(self, raw: Sequence[Tensor]) -> Tensor:
         return raw[0][:, 0, 0].exp() * self.mean_
 
+    def known_range(self, y: TargetTable) -> tuple[np.ndarray, np.ndarray]:
+        rate, _, _ = self._rates(y)
+        return rate, rate
+
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         rate, exposure, _ = self._rates(y)
         if len(rate) < 2 or not (rate > 0).any():
