@@ -180,9 +180,13 @@ class GrownNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return raw outputs (member, batch, n_outputs) for x (batch, n_features)."""
-        raw = torch.cat([self.base(x), self.added(x)], dim=-1)
-        self._columns = moved(self._columns, raw.device)
-        return nn.functional.pad(raw, (0, 1))[..., self._columns]  # a column of zeros for classes that no task has
+        return self.by_column(self.base(x), self.added(x))
+
+    def by_column(self, before: Tensor, added: Tensor) -> Tensor:
+        """Return what both networks have for their raw columns, (..., n_outputs), in the order of all columns."""
+        self._columns = moved(self._columns, before.device)
+        both = torch.cat([before, added], dim=-1)
+        return nn.functional.pad(both, (0, 1))[..., self._columns]  # a column of zeros for classes that no task has
 
     def task_similarity(self) -> Tensor:
         """Return (member, task, task) similarities in the network's task order."""
@@ -190,12 +194,9 @@ class GrownNetwork(nn.Module):
         if vectors is not None:
             unit = nn.functional.normalize(vectors.detach(), dim=-1)
             return unit @ unit.transpose(-1, -2)
-        heads = [network.heads.stack for network in (self.base, self.added)]
-        if any(stack.n_layers > 1 for stack in heads):
-            raise ValueError("task_similarity compares linear heads. Found head_layer_sizes, after a task was added.")
-        joint = SharedHeads(self.n_members, heads[0].sizes[0], self._layout)
-        weight = torch.cat([stack.weight_0.detach() for stack in heads], dim=-1)
-        joint.stack.weight_0.data = nn.functional.pad(weight, (0, 1))[..., self._columns]
+        weight = _head_weight(self)
+        joint = SharedHeads(self.n_members, weight.shape[1], self._layout)
+        joint.stack.weight_0.data = weight
         return joint.similarity()
 
     def task_vectors(self) -> Tensor | None:
@@ -224,6 +225,15 @@ class GrownNetwork(nn.Module):
     def _by_task(self, before: Tensor, added: Tensor, axis: int) -> Tensor:
         """Return values of all tasks in the network's order."""
         return torch.cat([before, added], dim=axis).index_select(axis, moved(self._tasks, before.device))
+
+
+def _head_weight(network: MultiTaskNetwork | GrownNetwork) -> Tensor:
+    """Return the weights of linear heads: (member, feature, n_outputs)."""
+    if isinstance(network, GrownNetwork):
+        return network.by_column(_head_weight(network.base), _head_weight(network.added))
+    if network.heads.stack.n_layers > 1:
+        raise ValueError("task_similarity compares linear heads. Found head_layer_sizes, after a task was added.")
+    return network.heads.stack.weight_0.detach()
 
 
 def _columns(plan: GrownPlan) -> np.ndarray:

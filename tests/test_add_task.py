@@ -94,6 +94,16 @@ def test_similarity_and_attention_have_the_new_task_last(sharing):
         np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.parametrize("sharing", [name for name in STRATEGIES if name != "cross_stitch"])
+def test_similarity_after_several_tasks(sharing):
+    X, y = make_table("regression")
+    once = make_estimator("regression", sharing).fit(X, y).add_task(X, new_task("regression", X), "one")
+    twice = once.add_task(X, new_task("regression", X, 2), "two")
+    similarity = twice.task_similarity()
+    assert similarity.shape == (6, 6)
+    np.testing.assert_allclose(similarity[:5, :5], once.task_similarity(), atol=1e-6)
+
+
 @every_strategy
 def test_kinds_of_tasks_are_mixed(sharing):
     X, y = make_table("regression")
