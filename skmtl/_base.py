@@ -110,6 +110,35 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         fitted._fit(X, y, sample_weight, None, None, None, start, 1)
         return self._commit(fitted, before)
 
+    def add_task(self, X, y, name, sample_weight=None, groups=None, freeze=True):
+        """Return a new estimator with one task more; predictions of the others stay as they are, bit for bit.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features.
+        y : array-like of shape (n_samples,)
+            Targets of the new task.
+        name : str
+            Its name.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights.
+        groups : array-like of shape (n_samples,), default=None
+            Group of each row, as in `fit`.
+        freeze : bool, default=True
+            Whether what the tasks share stays as it is also for the new one, which then learns a head alone, a query
+            and a head (attention), or a tower and a head that begin as the mean of the others'. False: it learns in a
+            copy of what they share.
+
+        Returns
+        -------
+        object
+            A fitted estimator of the same class; this one stays as it is. It predicts and can be pickled, but neither
+            `partial_fit` nor `warm_start` goes on from it.
+        """
+        own = self._for_one_task(**self._options_of_one_task())
+        return self._add_task(own, X, y, name, sample_weight, groups, freeze)
+
     def _add_task(self, own, X, y, name: str, sample_weight, groups, freeze: bool):
         """Return an estimator with one task more, which `own`, an estimator of that task alone, learns."""
         self._check_X(X)
@@ -461,6 +490,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     @abstractmethod
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
         """Return predictions in y's own labels from the raw outputs of each network, (n_samples, n_outputs)."""
+
+    def _options_of_one_task(self) -> dict:
+        """Return the parameters of an estimator of one new task that are not those of this one."""
+        return {}
 
     def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
         """Learn the names of y's columns, and with them the tasks."""

@@ -239,35 +239,8 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         """
         return self._partial_fit(X, y, sample_weight)
 
-    def add_task(self, X, y, name, sample_weight=None, groups=None, freeze=True):
-        """Return a new estimator with one task more; predictions of the others stay as they are, bit for bit.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features.
-        y : array-like of shape (n_samples,)
-            Targets of the new task.
-        name : str
-            Its name.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights.
-        groups : array-like of shape (n_samples,), default=None
-            Group of each row, as in `fit`.
-        freeze : bool, default=True
-            Whether what the tasks share stays as it is also for the new one, which then learns a head alone, a query
-            and a head (attention), or a tower and a head that begin as the mean of the others'. False: it learns in a
-            copy of what they share.
-
-        Returns
-        -------
-        object
-            A fitted estimator of the same class; this one stays as it is. It predicts and can be pickled, but neither
-            `partial_fit` nor `warm_start` goes on from it.
-        """
-        transform = None if isinstance(self.target_transform, dict) else self.target_transform
-        own = self._for_one_task(target_transform=transform)
-        return self._add_task(own, X, y, name, sample_weight, groups, freeze)
+    def _options_of_one_task(self) -> dict:
+        return {"target_transform": None if isinstance(self.target_transform, dict) else self.target_transform}
 
     def _take_task(self, own, name: str) -> None:
         self._codec = self._codec.beside(own._codec)

@@ -486,7 +486,7 @@ class TaskView(FrozenEstimator):
     def _part(self, proba):
         """Return the entry of the task of what the estimator gives for all."""
         if isinstance(proba, dict):
-            return list(proba.values())[list(proba).index(self._last()[1].task_names_[self._number()])]
+            return proba[self._last()[1].task_names_[self._number()]]
         if isinstance(proba, list):
             return proba[self._number()]
         last = self._last()[1]

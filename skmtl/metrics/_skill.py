@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 Weight = np.ndarray | None
@@ -14,6 +16,12 @@ def skill_score(loss: float, of_constant: float) -> float:
     if of_constant <= 0:
         return float(loss <= 0)
     return float(1.0 - loss / of_constant)
+
+
+def mean_skill(skills: Sequence[float]) -> float:
+    """Return the mean of the skills that are defined; NaN if none is."""
+    known = [skill for skill in skills if not np.isnan(skill)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def brier_skill(outcomes: np.ndarray, probabilities: np.ndarray, weight: Weight) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from skmtl._labels import common_dtype, object_array, objects_of
 from skmtl._table import TargetTable
 from skmtl.losses import TreeSoftmax
-from skmtl.metrics._skill import brier_skill
+from skmtl.metrics._skill import brier_skill, mean_skill
 from skmtl.tasks._base import Part, any_observed, array_of
 from skmtl.tasks._classification import outcomes
 from skmtl.tasks._codec import sorted_classes
@@ -184,8 +184,7 @@ class Hierarchy(TaskOfLevels):
             seen = y.observed[:, level]
             own = None if weight is None else weight[seen]
             skills.append(brier_skill(*outcomes(y.columns[level][seen], self.classes_[level], proba[seen]), own))
-        known = [skill for skill in skills if not np.isnan(skill)]
-        return float(np.mean(known)) if known else float("nan")
+        return mean_skill(skills)
 
     def _leaf_probabilities(self, raw: Sequence[Tensor]) -> np.ndarray:
         return array_of(self._loss().probabilities(raw[0]))[:, :, 0]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skmtl._table import TargetTable
 from skmtl.losses import Logistic
-from skmtl.metrics._skill import brier_skill
+from skmtl.metrics._skill import brier_skill, mean_skill
 from skmtl.tasks._base import Part, Task, any_observed, array_of, with_missing
 
 
@@ -88,5 +88,4 @@ def mean_brier_skill(flags: np.ndarray, proba: np.ndarray, observed: np.ndarray,
     for k, seen in enumerate(observed.T):
         own = None if weight is None else weight[seen]
         skills.append(brier_skill(flags[seen, k, None], proba[seen, k, None], own))
-    known = [skill for skill in skills if not np.isnan(skill)]
-    return float(np.mean(known)) if known else float("nan")
+    return mean_skill(skills)

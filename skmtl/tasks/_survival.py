@@ -10,7 +10,7 @@ from torch import Tensor
 
 from skmtl._table import TargetTable
 from skmtl.losses import Cox, Hazards
-from skmtl.metrics._skill import skill_score
+from skmtl.metrics._skill import mean_skill, skill_score
 from skmtl.metrics._survival import brier_scores, integrated_brier_skill, step_at
 from skmtl.tasks._base import Part, Task, array_of, with_missing
 from skmtl.tasks._quantile import weighted_quantiles
@@ -177,7 +177,7 @@ class Survival(Task):
     def decode(self, raw: Sequence[Tensor]) -> np.ndarray:
         if self.model == "cox":
             return array_of(raw[0])[:, 0, 0]
-        log_survival = np.cumsum(np.log(np.maximum(self._stays(raw), np.finfo(float).tiny)), axis=1)
+        log_survival = np.cumsum(np.log(np.maximum(self._in_intervals(raw)[:, 0], np.finfo(float).tiny)), axis=1)
         return -log_survival.sum(axis=1)
 
     def predicted_survival(self, raw: Sequence[Tensor], times: np.ndarray) -> np.ndarray:
@@ -189,24 +189,21 @@ class Survival(Task):
         if self.model == "cox":
             hazard = step_at(*self.baseline_, times, before=0.0)
             return np.exp(-np.exp(self.decode(raw))[:, None] * hazard)
-        return self._between(np.cumprod(self._stays(raw), axis=1), times, 1.0)
+        return self._between(np.cumprod(self._in_intervals(raw)[:, 0], axis=1), times, 1.0)
 
     def predicted_incidence(self, raw: Sequence[Tensor], times: np.ndarray) -> np.ndarray:
         """Return the probability of each kind of event up to each time: (n_samples, n_causes, n_times)."""
         times = np.asarray(times, dtype=float)
         if self.model == "cox":
             return 1 - self.predicted_survival(raw, times)[:, None]
-        before = np.cumprod(np.pad(self._stays(raw), ((0, 0), (1, 0)), constant_values=1.0)[:, :-1], axis=1)
-        happens = np.cumsum(self._hazard_of_each(raw) * before[:, None], axis=2)
+        proba = self._in_intervals(raw)
+        before = np.cumprod(np.pad(proba[:, 0], ((0, 0), (1, 0)), constant_values=1.0)[:, :-1], axis=1)
+        happens = np.cumsum(proba[:, 1:] * before[:, None], axis=2)
         return np.stack([self._between(of_cause, times, 0.0) for of_cause in happens.swapaxes(0, 1)], axis=1)
 
-    def _hazard_of_each(self, raw: Sequence[Tensor]) -> np.ndarray:
-        """Return the hazard of each kind of event in each interval: (n_samples, n_causes, n_intervals - 1)."""
-        return array_of(self._hazards().probabilities(raw[0]))[:, 1:]
-
-    def _stays(self, raw: Sequence[Tensor]) -> np.ndarray:
-        """Return the probability of no event in each interval: (n_samples, n_intervals - 1)."""
-        return array_of(self._hazards().probabilities(raw[0]))[:, 0]
+    def _in_intervals(self, raw: Sequence[Tensor]) -> np.ndarray:
+        """Return the probabilities of no event, and of each kind, by interval: (n_samples, 1 + n_causes, n_cuts)."""
+        return array_of(self._hazards().probabilities(raw[0]))
 
     def _between(self, at_cuts: np.ndarray, times: np.ndarray, before: float) -> np.ndarray:
         """Return values at some times: in a straight line from 0 and between cuts, constant after the last."""
@@ -223,7 +220,7 @@ class Survival(Task):
 
     def skill(self, y: TargetTable, raw: Sequence[Tensor], weight: np.ndarray | None) -> float:
         time, event, _ = self._read(y, any_code=True)
-        times = self._times_to_score(time, event)
+        times = self._times_to_score(time)
         if len(self.causes_) == 1:
             return integrated_brier_skill(time, event > 0, self.predicted_survival(raw, times), times, weight)
         if len(times) < 2:
@@ -235,9 +232,9 @@ class Survival(Task):
                 _incidence_loss(time, event, cause, guess, times, weight) for guess in (incidence[:, k], constant)
             ]
             skills.append(skill_score(*losses))
-        return float(np.nanmean(skills))
+        return mean_skill(skills)
 
-    def _times_to_score(self, time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    def _times_to_score(self, time: np.ndarray) -> np.ndarray:
         """Return times within those of the scored rows."""
         times = self.cuts_ if self.model == "discrete" else self.baseline_[0]
         times = times[(times >= time.min()) & (times < time.max())]
