@@ -5,9 +5,10 @@
 `regressor`          `MultiTaskRegressor`
 `mixed`              `MultiTaskEstimator`, for tasks of several kinds
 `task_view`          `TaskView`: one task as a classifier or a regressor
-`preprocessing`      tables as people have them, encoded for a network: `table_pipeline`
+`preprocessing`      tables as people have them, for a network: `table_pipeline`, `records`
 `tasks`              what can be predicted: classes, numbers, counts, survival and so on
 `losses`             pointwise losses and their gradients
+`encoders`           images, texts and ids as inputs
 `sharing`            how parameters are shared: strategies by name and their contract
 `weighting`          how task losses become one update
 `training`           the training loop: skorch's frame around a step of our own
@@ -20,7 +21,7 @@
 
 from skmtl.classifier import MultiTaskClassifier
 from skmtl.mixed import MultiTaskEstimator
-from skmtl.preprocessing import stack_tasks, table_pipeline
+from skmtl.preprocessing import records, stack_tasks, table_pipeline
 from skmtl.regressor import MultiTaskRegressor
 from skmtl.task_view import TaskView
 
@@ -29,6 +30,7 @@ __all__ = [
     "MultiTaskEstimator",
     "MultiTaskRegressor",
     "TaskView",
+    "records",
     "stack_tasks",
     "table_pipeline",
 ]

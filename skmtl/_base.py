@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 
@@ -21,6 +22,7 @@ from skmtl._reading import ANEW, Reading, Start, read
 from skmtl._table import TargetTable
 from skmtl._task_module import TaskModule
 from skmtl._validation import check_features, check_label_weights
+from skmtl.encoders import EncodedInput
 from skmtl.metrics import task_scores
 from skmtl.task_view import TaskView
 from skmtl.tasks import TaskLayout, average_members
@@ -56,6 +58,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
     _needs_labels_in_every_column = True
     _inputs: tuple[tuple[int, ...], ...] | None = None  # columns of X that each task reads, where these differ
+    _entry: EncodedInput | None = None  # the fields of X, where encoders read them
+    _objects: Mapping[str, Mapping[str, type]] = {"encoder": {}}
 
     _parameter_constraints = CONSTRAINTS
 
@@ -146,6 +150,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             raise ValueError(f"name must be a new one, without '__'. Found {name!r}; the tasks are {self.task_names_}.")
         if self._inputs is not None:
             raise ValueError("Tasks cannot be added where tasks read their own columns of X. Fit anew with all tasks.")
+        if self._entry is not None:
+            raise ValueError("Tasks cannot be added behind an encoder. Fit anew with all tasks.")
         network, plan = root_of(self.network_, self._plan)
         own._check_parameters()
         reading = own._read(X, y, sample_weight, groups=groups)
@@ -321,7 +327,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     @property
     def _n_features_out(self):
-        one_row = np.zeros((1, self.n_features_in_), dtype=self._numpy_dtype)
+        one_row = np.zeros((1, self._plan.n_features), dtype=self._numpy_dtype)
         return in_chunks(self._shared, one_row, self.network_).shape[1]
 
     @available_if(_attends)

@@ -11,12 +11,14 @@ import torch
 from scipy import sparse
 from torch import Tensor, nn
 
+from skmtl._encoded import EncodedTrunk
 from skmtl._heads import SharedHeads, TaskHeads
 from skmtl._inputs import InputTrunk
 from skmtl._memory import tensor_over
 from skmtl._rows import Rows, rows_of
 from skmtl._seeding import own_generator
 from skmtl._threads import threads_for
+from skmtl.encoders import EncodedInput
 from skmtl.sharing import Sharing, SharingModule, TrunkShape, submodule
 from skmtl.tasks import TaskLayout
 
@@ -35,7 +37,7 @@ class NetworkPlan:
     layout : TaskLayout
         Places of tasks and raw columns.
     n_features : int
-        Columns of X.
+        Columns of X; with an encoder, numbers of a flat row.
     hidden_layer_sizes, head_layer_sizes : tuple of int
         Widths of the trunk's layers and of the hidden layers of each head.
     activation : str
@@ -46,6 +48,8 @@ class NetworkPlan:
         Networks of an ensemble.
     inputs : tuple of tuples of int or None
         The columns of X that each of the user's tasks reads; None where all read all.
+    entry : EncodedInput or None
+        The fields of X, which encoders read; None for a table.
     """
 
     sharing: Sharing
@@ -57,6 +61,7 @@ class NetworkPlan:
     dropout: float
     n_members: int = 1
     inputs: tuple[tuple[int, ...], ...] | None = None
+    entry: EncodedInput | None = None
 
     @property
     def plans(self) -> list[NetworkPlan]:
@@ -73,6 +78,7 @@ class NetworkPlan:
             "activation": self.activation,
             "n_members": self.n_members,
             "inputs": self.inputs,
+            "encoder": None if self.entry is None else self.entry.key,
         }
 
     def build(self, n_members: int = 1) -> MultiTaskNetwork:
@@ -83,6 +89,8 @@ class NetworkPlan:
         if self.inputs is not None:
             own = [self.inputs[task] for task in self.layout.order]
             trunk: SharingModule = InputTrunk(self.sharing, shape, own)
+        elif self.entry is not None:
+            trunk = EncodedTrunk(self.sharing, shape, self.entry)
         else:
             trunk = self.sharing.build(shape)
         missing = [name for name in ("per_task", "n_features_out") if not hasattr(trunk, name)]
@@ -121,6 +129,16 @@ class MultiTaskNetwork(nn.Module):
     def n_parameters(self) -> int:
         """Number of weights of all members."""
         return sum(p.numel() for p in self.parameters())
+
+    @cached_property
+    def n_operations(self) -> int:
+        """About how many multiplications all members need for a row."""
+        return self.n_parameters + self.trunk.n_operations * self.n_members
+
+    @property
+    def max_rows(self) -> int | None:
+        """Rows of one forward pass at most; None for no bound."""
+        return self.trunk.max_rows
 
     @property
     def networks(self) -> list[MultiTaskNetwork]:
@@ -240,13 +258,15 @@ def in_chunks(
     -------
     array of shape (n_samples, ...)
     """
-    device, n = network.device, X.shape[0]
-    if n <= ALWAYS_ONE_CHUNK and isinstance(X, np.ndarray):  # what follows takes a quarter of the time of one row
-        with threads_for(2.0 * n * network.n_parameters), torch.inference_mode():
+    device, n, limit = network.device, X.shape[0], network.max_rows
+    small = ALWAYS_ONE_CHUNK if limit is None else min(limit, ALWAYS_ONE_CHUNK)
+    if n <= small and isinstance(X, np.ndarray):  # what follows takes a quarter of the time of one row
+        with threads_for(2.0 * n * network.n_operations), torch.inference_mode():
             return function(tensor_over(X).to(device))[0].cpu().numpy()
     rows = X if isinstance(X, Rows) else rows_of(X)
     chunk = rows.at_once(max(ROWS_PER_CHUNK // network.n_members, ALWAYS_ONE_CHUNK))
-    with threads_for(2.0 * min(n, chunk) * network.n_parameters), torch.inference_mode():
+    chunk = chunk if limit is None else min(chunk, limit)
+    with threads_for(2.0 * min(n, chunk) * network.n_operations), torch.inference_mode():
         first = function(rows.between(0, chunk).to(device))[0].cpu()
         if n <= chunk:
             return first.numpy()

@@ -20,6 +20,7 @@ from sklearn.utils._param_validation import (
 
 from skmtl._network import NetworkPlan
 from skmtl._validation import check_layer_sizes, check_task_weights
+from skmtl.encoders import Encoder
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout
 from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TrainingRun
@@ -47,6 +48,7 @@ CONSTRAINTS = {
     "n_members": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "weighting": [StrOptions(set(WEIGHTINGS)), Weighting],
     "task_weights": ["array-like", dict, None],
+    "encoder": [StrOptions({"passthrough"}), Encoder, dict],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "lr": [Interval(Real, 0, None, closed="neither")],
     "lr_schedule": [StrOptions(set(SCHEDULES))],
@@ -70,7 +72,7 @@ CONSTRAINTS = {
 def check_parameters(estimator) -> None:
     """Refuse parameters that are not what they must be; nothing may use one before."""
     parameters = estimator.get_params(deep=False)
-    for name in ("sharing", "weighting"):
+    for name in ("sharing", "weighting", "encoder"):
         if isinstance(value := getattr(estimator, name), type):
             raise ValueError(f"{name} must be an object, not a class: write {value.__name__}().")
     try:
@@ -144,13 +146,14 @@ def network_plan(estimator, layout: TaskLayout) -> NetworkPlan:
     return NetworkPlan(
         sharing=strategy_of(estimator),
         layout=layout,
-        n_features=estimator.n_features_in_,
+        n_features=estimator.n_features_in_ if estimator._entry is None else estimator._entry.n_numbers,
         hidden_layer_sizes=check_layer_sizes(estimator.hidden_layer_sizes, "hidden_layer_sizes"),
         head_layer_sizes=check_layer_sizes(estimator.head_layer_sizes, "head_layer_sizes"),
         activation=estimator.activation,
         dropout=float(estimator.dropout),
         n_members=estimator.n_members_,
         inputs=estimator._inputs,
+        entry=estimator._entry,
     )
 
 

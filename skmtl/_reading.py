@@ -128,7 +128,8 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     if (X_val is None) != (y_val is None):
         raise ValueError("X_val and y_val must be given together. Found only one of them.")
     if start.is_anew:
-        estimator._numpy_dtype, estimator._target_ndim = X.dtype, table.ndim
+        estimator._numpy_dtype = X.dtype if estimator._entry is None else _precision(estimator, dtypes)
+        estimator._target_ndim = table.ndim
         estimator.n_tasks_ = len(estimator.task_names_)
     weight = estimator._learn_targets(table, sample_weight, start)
     if may_lack_values:
@@ -147,6 +148,12 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
             groups = np.unique(groups[rows], return_inverse=True)[1]
     valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
     return Reading(estimator, table, *_encoded(estimator, X, table, weight), rows, codes, groups, valid)
+
+
+def _precision(estimator, dtypes) -> np.dtype:
+    """Return the precision of a network behind encoders: that of the floats in X, where it is allowed."""
+    allowed = [np.dtype(dtype) for dtype in (dtypes if isinstance(dtypes, tuple) else (dtypes,))]
+    return estimator._entry.dtype if estimator._entry.dtype in allowed else allowed[0]
 
 
 def _earlier_dtype(estimator) -> np.dtype:
@@ -215,4 +222,5 @@ def _encoded(estimator, X, table: TargetTable, weight: np.ndarray | None):
         y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
     if not (order == np.arange(len(order))).all():
         y, weight = y[:, order], None if weight is None else weight[:, order]
-    return rows_of(X, **place), torch.as_tensor(y, **place), weight
+    rows = rows_of(X, **place) if estimator._entry is None else rows_of(X, device=place["device"])
+    return rows, torch.as_tensor(y, **place), weight

@@ -133,4 +133,4 @@ class _Columns(nn.Module):
         self.register_buffer("columns", columns)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.network(x)[0][..., self.columns]
+        return self.network(x.flatten(1))[0][..., self.columns]

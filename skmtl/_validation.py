@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skmtl._table import TargetTable, check_columns, read_targets
 from skmtl._weights import by_name, read_weights
+from skmtl.encoders import EncodedInput
 
 _BAD_VALUES = re.compile(
     r"Input X contains|could not convert|float\(\) argument|must be a string or a real number|DType"
@@ -41,6 +42,8 @@ def check_features(
     may_lack_values : bool, default=False
         Whether NaN is allowed.
     """
+    if not _is_table(estimator, reset):
+        return _encoded_rows(estimator, X, dtype, reset)
     if _is_plain(estimator, X, dtype, reset):
         if reset:
             estimator.n_features_in_ = X.shape[1]
@@ -57,6 +60,29 @@ def check_features(
         kind = TypeError if isinstance(error, TypeError) else ValueError
         remedy = "" if "infinity" in str(error) or sparse.issparse(X) else _remedy(estimator)
         raise kind(f"Column {column!r} of X must hold finite numbers. {error}{remedy}") from None
+
+
+def _is_table(estimator: Any, reset: bool) -> bool:
+    """Return whether X is a table of features, and no encoder reads it."""
+    if not reset:
+        return estimator._entry is None
+    estimator._entry = None
+    return isinstance(estimator.encoder, str)
+
+
+def _encoded_rows(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray:
+    """Return what encoders read of X as flat rows."""
+    if sparse.issparse(X):
+        raise TypeError("encoder= reads arrays. Found a sparse matrix: X.toarray() makes an array of it.")
+    if np.ma.isMaskedArray(X):
+        raise TypeError("encoder= reads arrays without masks. Found a masked array: fill its entries.")
+    if reset:
+        estimator._entry = EncodedInput(estimator.encoder, X)
+        estimator.n_features_in_ = estimator._entry.n_features
+        vars(estimator).pop("feature_names_in_", None)
+    allowed = [np.dtype(one) for one in (dtype if isinstance(dtype, tuple) else (dtype,))]
+    own = estimator._entry.dtype
+    return estimator._entry.rows(X, own if own in allowed else allowed[0])
 
 
 def _remedy(estimator: Any) -> str:

@@ -10,6 +10,7 @@ from sklearn.utils._param_validation import StrOptions
 from skmtl._base import BaseMultiTask
 from skmtl._class_weight import weigh_classes
 from skmtl._labels import common_dtype, survives
+from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Start
 from skmtl._table import TargetTable, read_targets
 from skmtl._validation import check_label_weights, check_some_weight
@@ -18,7 +19,7 @@ from skmtl.losses import Logistic, Softmax
 from skmtl.tasks import ClassCodec, TaskLayout, classification_layout
 
 
-class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
+class MultiTaskClassifier(ObjectsByName, BaseMultiTask, ClassifierMixin, BaseEstimator):
     """Classify several targets at once with a network whose tasks share parameters.
 
     Each column of y is a task, with its own labels, its own number of classes and its own missing entries.
@@ -53,6 +54,10 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         Weights of the classes, in addition to `sample_weight`. ``"balanced"`` weighs each class inversely to its
         number of observed labels, in every task. For 2-D y a dict by task name, or a list in task order, of
         ``"balanced"``, ``{label: weight}`` or None; for 1-D y ``{label: weight}``.
+    encoder : Encoder or dict or "passthrough", default="passthrough"
+        What turns rows into features: ``"passthrough"`` for a table, whose columns are features; an object of
+        `skmtl.encoders` for images, texts, ids and rows of any other shape, such as ``ConvEncoder()``; or a dict of
+        these, or ``"passthrough"``, by the field of a structured X (`skmtl.records`).
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
         with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
@@ -176,6 +181,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         weighting="equal",
         task_weights=None,
         class_weight=None,
+        encoder="passthrough",
         optimizer="adamw",
         lr=0.003,
         lr_schedule="constant",
@@ -203,6 +209,7 @@ class MultiTaskClassifier(BaseMultiTask, ClassifierMixin, BaseEstimator):
         self.weighting = weighting
         self.task_weights = task_weights
         self.class_weight = class_weight
+        self.encoder = encoder
         self.optimizer = optimizer
         self.lr = lr
         self.lr_schedule = lr_schedule

@@ -80,6 +80,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     task_weights : array-like of shape (n_tasks,) or dict, default=None
         Fixed weight of each task's loss, in the order of the tasks or by name; a task that the dict leaves out
         weighs 1. None: all weigh 1.
+    encoder : Encoder or dict or "passthrough", default="passthrough"
+        What turns rows into features: ``"passthrough"`` for a table, whose columns are features; an object of
+        `skmtl.encoders` for images, texts, ids and rows of any other shape, such as ``ConvEncoder()``; or a dict of
+        these, or ``"passthrough"``, by the field of a structured X (`skmtl.records`).
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
         with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
@@ -195,7 +199,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     ['toxic', 'dose', 'death']
     """
 
-    _objects = {"tasks": TASKS}
+    _objects = {**BaseMultiTask._objects, "tasks": TASKS}
     _needs_labels_in_every_column = False
     _parameter_constraints = {**BaseMultiTask._parameter_constraints, "tasks": [dict, None]}
 
@@ -212,6 +216,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         n_members="auto",
         weighting="equal",
         task_weights=None,
+        encoder="passthrough",
         optimizer="adamw",
         lr=0.003,
         lr_schedule="constant",
@@ -239,6 +244,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         self.n_members = n_members
         self.weighting = weighting
         self.task_weights = task_weights
+        self.encoder = encoder
         self.optimizer = optimizer
         self.lr = lr
         self.lr_schedule = lr_schedule
@@ -410,6 +416,8 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def _check_parameters(self) -> None:
         super()._check_parameters()
         check_tasks(self.tasks)
+        if self._may_lack_values() and self.encoder != "passthrough":
+            raise ValueError("features= of a task chooses columns of a table. Found it beside encoder=.")
 
     def _name_tasks(self, table: TargetTable, names: list[str], start: Start) -> None:
         if start.is_anew:

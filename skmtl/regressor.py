@@ -55,6 +55,10 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         A scikit-learn transformer of labels, fitted for each task on those that are observed and inverted in
         predictions, such as ``PowerTransformer()`` or ``FunctionTransformer(np.log1p, np.expm1)``; or a dict of them by
         task. What comes back is no mean but, where transformed labels are symmetric, a median.
+    encoder : Encoder or dict or "passthrough", default="passthrough"
+        What turns rows into features: ``"passthrough"`` for a table, whose columns are features; an object of
+        `skmtl.encoders` for images, texts, ids and rows of any other shape, such as ``ConvEncoder()``; or a dict of
+        these, or ``"passthrough"``, by the field of a structured X (`skmtl.records`).
     optimizer : {"adamw", "adam", "sgd"} or callable, default="adamw"
         ``"adamw"``: Adam with decoupled weight decay; ``"adam"``: Adam with an L2 penalty; ``"sgd"``: gradient descent
         with Nesterov momentum 0.9. Or a `torch.optim.Optimizer` class, called as ``optimizer(params, lr=...)``, and
@@ -155,7 +159,7 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
 
     _metric = "r2"
     _is_continuous = True
-    _objects = {"target_transform": {}}
+    _objects = {**BaseMultiTask._objects, "target_transform": {}}
     _parameter_constraints = {
         **BaseMultiTask._parameter_constraints,
         "target_transform": [HasMethods(["fit", "transform", "inverse_transform"]), dict, None],
@@ -174,6 +178,7 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         weighting="equal",
         task_weights=None,
         target_transform=None,
+        encoder="passthrough",
         optimizer="adamw",
         lr=0.003,
         lr_schedule="constant",
@@ -201,6 +206,7 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         self.weighting = weighting
         self.task_weights = task_weights
         self.target_transform = target_transform
+        self.encoder = encoder
         self.optimizer = optimizer
         self.lr = lr
         self.lr_schedule = lr_schedule

@@ -414,8 +414,9 @@ class TaskView(FrozenEstimator):
         Returns
         -------
         torch.nn.Module
-            Takes a float tensor (n_samples, n_features); returns (n_samples, n_classes) probabilities of a classifier,
-            else (n_samples,) predictions in the units of y. Differentiable; its activations are modules.
+            Takes a tensor (n_samples, n_features), or what an encoder reads; returns (n_samples, n_classes)
+            probabilities of a classifier, else (n_samples,) predictions in the units of y. Differentiable; its
+            activations are modules.
         """
         return self._last()[1]._module_of(self._number())
 

@@ -53,6 +53,7 @@ class Table:
         return (
             plan.n_features,
             plan.inputs,
+            None if plan.entry is None else plan.entry.key,
             losses,
             places,
             type(X).__name__,

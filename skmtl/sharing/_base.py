@@ -45,9 +45,17 @@ class StackedModule(nn.Module):
     """A module whose parameters all begin with the axes `stack_shape`: (member,) or (member, task).
 
     The training buffer lays such a module's parameters out as one block (\\*stack_shape, parameter).
+
+    Attributes
+    ----------
+    stack_shape : tuple of int
+        These axes.
+    lr : float or None, default=None
+        Step size of its own; None for that of its member.
     """
 
     stack_shape: tuple[int, ...]
+    lr: float | None = None
 
 
 class SharingModule(nn.Module, ABC):
@@ -70,6 +78,10 @@ class SharingModule(nn.Module, ABC):
     n_buffered : int, default=0
         Numbers that a training step keeps for each row beside the outputs of hidden layers and heads: searches bound
         the memory of a stack by it.
+    n_operations : int, default=0
+        Multiplications of a row beside one per parameter: what a convolution does at all places but one.
+    max_rows : int or None, default=None
+        Rows of one forward pass at most, for the memory they take; None for no bound.
     """
 
     per_task: bool
@@ -77,6 +89,8 @@ class SharingModule(nn.Module, ABC):
     uses_global_generator = True
     needs_autograd = True
     n_buffered = 0
+    n_operations = 0
+    max_rows: int | None = None
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

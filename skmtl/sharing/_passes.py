@@ -54,13 +54,18 @@ class AutogradPass(Pass):
         The buffer that will hold the batches.
     shape : sequence of int
         Required shape of the features.
+    parameters : sequence of Parameter, default=None
+        What the features are differentiated by; None for the parameters of the module.
     """
 
-    def __init__(self, module: nn.Module, x: Tensor, shape: Sequence[int]) -> None:
+    def __init__(
+        self, module: nn.Module, x: Tensor, shape: Sequence[int], parameters: Sequence[nn.Parameter] | None = None
+    ) -> None:
         super().__init__()
         self._module, self._x = module, x
-        self._parameters = [p for p in module.parameters() if p.requires_grad]
-        self.out = x.new_empty(shape)
+        given = module.parameters() if parameters is None else parameters
+        self._parameters = [p for p in given if p.requires_grad]
+        self.out = (self._parameters[0] if self._parameters else x).new_empty(shape)
         self.forward = [self._compute]
 
     def receive(self, gradient: Tensor) -> None:

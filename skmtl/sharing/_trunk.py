@@ -40,6 +40,11 @@ class DenseTrunk(SharingModule):
         self.stack = DenseStack(stack, sizes, shape.activation, shape.dropout, equal_start=per_task)
 
     @property
+    def is_tied(self) -> bool:
+        """Whether the penalty pulls the towers together."""
+        return self._tied
+
+    @property
     def ties_heads(self) -> bool:
         return self._ties_heads
 

@@ -12,7 +12,7 @@ its networks alone to within rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -108,17 +108,42 @@ class FlatBuffer:
             region.view(flat).copy_(part.view(region.shape))
         return flat
 
-    def places(self, members: list[int]) -> list[slice]:
-        """Return where the parameters of some members lie: slices of the flat buffer, as few as can be."""
-        found: list[slice] = []
-        for _, region in self._regions:
+    def by_step(self, factors: Sequence[float], lr: float) -> dict[float, list[slice]]:
+        """Return where the parameters of each step size lie, by its multiple of lr: as few slices as can be.
+
+        Parameters
+        ----------
+        factors : sequence of float
+            Of each member, for modules that have no step size of their own.
+        lr : float
+            The step size that all factors multiply.
+        """
+        found: dict[float, list[slice]] = {}
+        for owner, region in self._regions:
             width = math.prod(region.shape[1:])
-            for start in (region.start + m * width for m in members):
-                if found and found[-1].stop == start:
-                    found[-1] = slice(found[-1].start, start + width)
+            own = self.own_factor(owner, lr)
+            for m, factor in enumerate(factors):
+                start, places = region.start + m * width, found.setdefault(factor if own is None else own, [])
+                if places and places[-1].stop == start:
+                    places[-1] = slice(places[-1].start, start + width)
                 else:
-                    found.append(slice(start, start + width))
+                    places.append(slice(start, start + width))
         return found
+
+    def own_factor(self, owner: object, lr: float) -> float | None:
+        """Return the step size that a module has of its own, as a multiple of lr; None for that of its member."""
+        own = owner.lr if isinstance(owner, StackedModule) else None
+        return None if own is None else own / lr
+
+    @property
+    def has_own_steps(self) -> bool:
+        """Whether any module has a step size of its own."""
+        return any(isinstance(owner, StackedModule) and owner.lr is not None for owner, _ in self._regions)
+
+    def factor_of(self, region: Region, factors: Tensor, lr: float) -> Tensor:
+        """Return the multiples of lr that are the step sizes of a region: factors, unless its module has its own."""
+        own = next(self.own_factor(owner, lr) for owner, other in self._regions if other == region)
+        return factors if own is None else torch.full_like(factors, own)
 
     def regions(self, module: nn.Module) -> list[Region]:
         """Return where the parameters of a stacked module lie: each weight, and the biases."""

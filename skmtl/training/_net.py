@@ -162,6 +162,7 @@ class MultiTaskNet(NeuralNet):
         if dataset.by_member:
             dataset, at_once = dataset.of_members(self.active), max(1, at_once // len(self.active))
         if not training:
+            at_once = min(at_once, self.module_.max_rows or at_once)
             return Batches(dataset, dataset.X.at_once(at_once))
         owners = self.members.seed_owners
         return Batches(dataset, self.batch_size, self.generators, None if owners is None else owners[self.active])
@@ -175,7 +176,8 @@ class MultiTaskNet(NeuralNet):
 
     def work_per_step(self, batch_size: int) -> float:
         """Return about how many multiplications and additions a step takes: forward and twice that for backward."""
-        return 6.0 * batch_size * self.engine_.buffer.data.numel()
+        beside = self.module_.trunk.n_operations * len(self.engine_.members)
+        return 6.0 * batch_size * (self.engine_.buffer.data.numel() + beside)
 
     # ---- members that leave -------------------------------------------------------------------------------------
 

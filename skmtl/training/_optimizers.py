@@ -57,10 +57,7 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
-        members: dict[float, list[int]] = {}
-        for m, factor in enumerate(lr_factor.tolist()):
-            members.setdefault(factor, []).append(m)
-        self._equal_steps = [(factor, self.buffer.places(who)) for factor, who in members.items()]
+        self._equal_steps = list(self.buffer.by_step(lr_factor.tolist(), self.defaults["lr"]).items())
         self._factor, self._pace = lr_factor, None
 
     def state_by_member(self) -> dict[str, Tensor]:
@@ -107,23 +104,36 @@ class FlatOptimizer(torch.optim.Optimizer):
     def _change_pace(self, lr: float, schedule: float) -> None:
         """Compute everything that depends on the step sizes."""
         self._pace = lr, schedule
-        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; multiplied in a single fit's order
+        self._lr = self._step_sizes(self._factor)  # (member,) or one for all
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._equal_steps]
+        sizes = [self._lr_of(region) for region in self.tied]
+        self._pulls = [(self.sharing_lambda * size, size.view(-1, 1, 1)) for size in sizes]
         self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
+
+    def _step_sizes(self, factor: Tensor) -> Tensor:
+        lr, schedule = self._pace
+        return (factor * lr).mul_(schedule)  # multiplied in a single fit's order
+
+    def _lr_of(self, region: Region) -> Tensor:
+        """Return the step sizes of a region: (member,) or one for all."""
+        if not self.buffer.has_own_steps:
+            return self._lr
+        return self._step_sizes(self.buffer.factor_of(region, self._factor, self.defaults["lr"]))
 
     def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield parameters that decay, their gradients and the factor: in one part if all share a factor."""
-        factor, n = self._decay_factor(), self.buffer.n_weights
-        if bool((factor == factor[0]).all()):
+        factor, n = self._decay_factor(self._lr), self.buffer.n_weights
+        if bool((factor == factor[0]).all()) and not self.buffer.has_own_steps:
             yield self._p[:n], self._g[:n], factor[:1]
             return
         for region in self.buffer.weights:
+            factor = self._decay_factor(self._lr_of(region))
             yield region.view(self._p), region.view(self._g), factor.view(-1, *[1] * (len(region.shape) - 1))
 
     def _pull_together(self) -> None:
         """Apply the proximal step of the sharing penalty, with everything in it multiplied by the step size."""
-        strength, lr = self.sharing_lambda * self._lr, self._lr.view(-1, 1, 1)
         for k, ((theta, gradient), (metric, scratch)) in enumerate(zip(self._towers, self._scratch, strict=True)):
+            strength, lr = self._pulls[k]
             gradient = gradient.sum(1, keepdim=True)
             common, push = self._common_metric(k, gradient), self._push(k, gradient).mul_(lr)
             self._metric(k, out=metric)
@@ -133,8 +143,8 @@ class FlatOptimizer(torch.optim.Optimizer):
         """Return what applies weight decay in a step: as an L2 penalty unless a subclass overrides it."""
         return partial(g.addcmul_, p, factor)
 
-    def _decay_factor(self) -> Tensor:
-        """Return what `_shrink` multiplies with, (member,) or one for all."""
+    def _decay_factor(self, lr: Tensor) -> Tensor:
+        """Return what `_shrink` multiplies with where these are the step sizes, (member,) or one for all."""
         return self._decay
 
     @abstractmethod
@@ -249,8 +259,8 @@ class AdamW(Adam):
     .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
     """
 
-    def _decay_factor(self) -> Tensor:
-        return 1.0 - self._decay * self._lr
+    def _decay_factor(self, lr: Tensor) -> Tensor:
+        return 1.0 - self._decay * lr
 
     def _shrink(self, p: Tensor, g: Tensor, factor: Tensor) -> Operation:
         return partial(p.mul_, factor)

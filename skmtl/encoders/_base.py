@@ -1,0 +1,59 @@
+"""The contract of an encoder: a spec that builds the torch module that turns what a row holds into features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator
+from torch import nn
+
+WHOLE = "iu"
+"""Kinds of numpy types that hold whole numbers."""
+
+
+class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
+    """How rows of any shape become features. Subclass it, store the options in `__init__`, and build a module.
+
+    Attributes
+    ----------
+    name : str
+        Of an encoder of the package.
+    freeze : bool, default=False
+        Whether the module stays as it was built.
+    lr : float or None, default=None
+        Step size of its own, > 0; None for the `lr` of the estimator.
+    """
+
+    name: str
+    freeze: bool = False
+    lr: float | None = None
+
+    @abstractmethod
+    def build(self, shape: tuple[int, ...]) -> nn.Module:
+        """Return a new module; it may draw weights from torch's global generator.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Of one row of X: (28, 28) for an X of shape (n_samples, 28, 28).
+
+        Returns
+        -------
+        nn.Module
+            Takes a tensor (batch, \\*shape) in the network's precision, or int64 where `reads_ids`; returns features
+            (batch, width).
+        """
+
+    def learn(self, X: Any) -> Self:
+        """Learn from the rows of a fit what `build` and `numbers` need, such as a vocabulary; return self."""
+        return self
+
+    def numbers(self, X: Any) -> np.ndarray:
+        """Return what the module reads, for the rows as they were given: numbers of shape (n_samples, \\*shape)."""
+        return np.asarray(X)
+
+    def reads_ids(self, dtype: np.dtype) -> bool:
+        """Return whether the module takes whole numbers, given the type of what `numbers` returns."""
+        return False

@@ -1,0 +1,266 @@
+"""What rows hold: their fields, the encoder of each, and what it takes to run these."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from torch import Tensor, nn
+
+from skmtl._seeding import own_generator
+from skmtl.encoders._base import Encoder
+
+PASSTHROUGH = "passthrough"
+
+
+@dataclass(frozen=True, eq=False)
+class Field:
+    """A part of a row.
+
+    Attributes
+    ----------
+    name : str or None
+        Of the field in a structured X; None where X is one array.
+    encoder : Encoder or None
+        The fitted encoder; None where the numbers are features themselves.
+    shape : tuple of int
+        Of the part.
+    start, stop : int
+        Where its numbers lie in a flat row.
+    holds_ids : bool
+        Whether the encoder takes whole numbers.
+    width : int
+        Number of features.
+    n_buffered, n_operations : int
+        Numbers that the encoder keeps for a row, and its multiplications for a row beside one per weight.
+    weights : tuple
+        Shapes of its weights.
+    """
+
+    name: str | None
+    encoder: Encoder | None
+    shape: tuple[int, ...]
+    start: int
+    stop: int
+    holds_ids: bool
+    width: int
+    n_buffered: int = 0
+    n_operations: int = 0
+    weights: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def what(self) -> str:
+        return "X" if self.name is None else f"Field {self.name!r} of X"
+
+    def read(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return this part of flat rows, (..., n) -> (..., \\*shape), as its encoder takes it."""
+        part = rows[..., self.start : self.stop]
+        return part.to(torch.int64 if self.holds_ids else dtype).unflatten(-1, self.shape)
+
+
+class EncodedInput:
+    """The fields of X as a fit found them; makes flat rows of numbers of an X.
+
+    Parameters
+    ----------
+    encoder : Encoder or dict of Encoder or "passthrough"
+        For all of X, or by field of a structured X.
+    X : array-like of n_samples rows
+        Rows of the fit.
+
+    Attributes
+    ----------
+    fields : list of Field
+        Parts of a flat row.
+    dtype : dtype
+        Precision of the floats in X: float64 if all have it, else float32.
+    width : int
+        Number of features.
+    """
+
+    def __init__(self, encoder: Encoder | Mapping[str, Any], X: Any) -> None:
+        self._names = list(encoder) if isinstance(encoder, Mapping) else [None]
+        given = self._given(X)
+        encoders: Mapping[Any, Any] = encoder if isinstance(encoder, Mapping) else {None: encoder}
+        self.fields: list[Field] = []
+        floats = []
+        for name, values in given.items():
+            if len(values) == 0:
+                raise ValueError(
+                    f"Found array with 0 sample(s) (shape={np.shape(values)}) while a minimum of 1 is required."
+                )
+            field, dtype = _learn(name, encoders[name], values, self.n_numbers)
+            self.fields.append(field)
+            floats += [dtype] if dtype.kind == "f" else []
+        self.dtype = np.dtype(np.float64 if floats and all(d == np.float64 for d in floats) else np.float32)
+        self._keeps_ids = any(field.holds_ids for field in self.fields)
+
+    @property
+    def n_numbers(self) -> int:
+        """Numbers of a flat row."""
+        return self.fields[-1].stop if self.fields else 0
+
+    @property
+    def width(self) -> int:
+        return sum(field.width for field in self.fields)
+
+    @property
+    def n_features(self) -> int:
+        """What scikit-learn calls the number of features: fields, or the length of X's second axis."""
+        return self.fields[0].shape[0] if self._names == [None] else len(self.fields)
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """What two inputs must have in common for their networks to be of one architecture."""
+        return tuple((f.name, repr(f.encoder), f.shape, f.weights, f.holds_ids) for f in self.fields)
+
+    def rows(self, X: Any, precision: np.dtype) -> np.ndarray:
+        """Return flat rows: floats of shape (n_samples, n_numbers), in float64 where they hold ids."""
+        parts = []
+        for field, values in zip(self.fields, self._given(X).values(), strict=True):
+            numbers = _numbers(field.encoder, values, field.what)
+            if numbers.shape[1:] != field.shape:
+                raise ValueError(
+                    f"{field.what} must have rows of shape {field.shape}, as in fit. Found shape {numbers.shape[1:]}."
+                )
+            dtype = np.dtype(np.float64) if self._keeps_ids else precision
+            parts.append(numbers.reshape(len(numbers), -1).astype(dtype, copy=False))
+            if not np.isfinite(parts[-1].sum()) and not np.isfinite(parts[-1]).all():
+                raise ValueError(f"{field.what} must hold finite numbers. Found NaN or infinity.")
+        if len({len(part) for part in parts}) > 1:
+            raise ValueError(f"The fields of X must have one length. Found {[len(part) for part in parts]}.")
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
+
+    def _given(self, X: Any) -> dict[str | None, Any]:
+        """Return what each encoder reads, by field."""
+        if self._names == [None]:
+            return {None: X.detach().cpu().numpy() if isinstance(X, torch.Tensor) else X}
+        if isinstance(X, Mapping):
+            raise TypeError("X must be a structured array. Found a dict: write skmtl.records(X).")
+        found = getattr(getattr(X, "dtype", None), "names", None) or list(getattr(X, "columns", ()))
+        missing = [name for name in self._names if name not in found]
+        if missing or len(found) > len(self._names):
+            raise ValueError(
+                f"encoder names the fields {self._names}, and X must have these: a structured array, as skmtl.records "
+                f"makes it. Found {list(found) if found else type(X).__name__}."
+            )
+        return {name: X[name] if isinstance(X, np.ndarray) else np.stack(list(X[name])) for name in self._names}
+
+
+def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Field, np.dtype]:
+    """Return a field as the rows of a fit define it, and the type of its numbers."""
+    encoder = None if encoder is None or encoder == PASSTHROUGH else clone(encoder).learn(values)
+    what = "X" if name is None else f"Field {name!r} of X"
+    numbers = _numbers(encoder, values, what)
+    if encoder is None and numbers.ndim == 1:
+        numbers = numbers[:, None]
+    shape = numbers.shape[1:]
+    stop = start + math.prod(shape)
+    if encoder is None:
+        return Field(name, None, shape, start, stop, False, stop - start), numbers.dtype
+    holds_ids = encoder.reads_ids(numbers.dtype)
+    found = Field(name, encoder, shape, start, stop, holds_ids, 0)
+    return _measured(found, numbers[[0, -1]]), numbers.dtype
+
+
+def _numbers(encoder: Encoder | None, values: Any, what: str) -> np.ndarray:
+    numbers = np.asarray(values) if encoder is None else encoder.numbers(values)
+    if encoder is None and numbers.ndim == 1:
+        numbers = numbers[:, None]
+    if numbers.dtype.kind not in "fiub":
+        raise ValueError(f"{what} must hold numbers. Found {numbers.dtype}.")
+    if numbers.ndim < 2:
+        raise ValueError(f"{what} must have rows of at least one number. Found shape {numbers.shape}.")
+    return numbers
+
+
+def _measured(field: Field, two_rows: np.ndarray) -> Field:
+    """Return a field with what a pass of two rows through its encoder shows; refuse one that cannot be trained."""
+    encoder = field.encoder
+    assert encoder is not None
+    name = type(encoder).__name__
+    with own_generator(), torch.enable_grad():
+        module = encoder.build(field.shape).train(not encoder.freeze)
+        _refuse_statistics(module, name)
+        weight = next(module.parameters(), torch.empty(0))
+        flat = torch.as_tensor(two_rows.reshape(2, -1).astype(np.float64))
+        x = Field(None, None, field.shape, 0, flat.shape[1], field.holds_ids, 0).read(flat, weight.dtype)
+        before = [value.clone() for value in module.buffers()]
+        features, n_buffered, n_operations = _run(module, x, name)
+        if any(not torch.equal(a, b) for a, b in zip(before, module.buffers(), strict=True)):
+            _raise_statistics(name)
+        _check_features(features, name, tuple(x.shape))
+        if not encoder.freeze:
+            _check_gradients(module, features, name)
+    weights = tuple(tuple(p.shape) for p in module.parameters())
+    own = {"width": features.shape[1], "n_buffered": n_buffered, "n_operations": n_operations, "weights": weights}
+    return Field(**{**vars(field), **own})
+
+
+def _run(module: nn.Module, x: Tensor, name: str) -> tuple[Any, int, int]:
+    """Return the features, and for each row the numbers kept and the multiplications beside one per weight."""
+    kept, work = [0], [0]
+
+    def note(layer: nn.Module, _: Any, out: Any) -> None:
+        outputs = out if isinstance(out, tuple) else (out,)
+        size = sum(value.numel() for value in outputs if isinstance(value, Tensor)) // 2
+        kept[0] += size
+        weights = [p for p in layer.parameters(recurse=False) if p.ndim > 1]
+        if weights and not isinstance(layer, nn.Embedding):
+            work[0] += sum(p.numel() for p in weights) * max(0, size // len(weights[0]) - 1)
+
+    leaves = [layer for layer in module.modules() if not list(layer.children())]
+    handles = [layer.register_forward_hook(note) for layer in leaves]
+    try:
+        features = module(x)
+    except Exception as error:
+        raise ValueError(
+            f"{name} failed on two rows of shape {tuple(x.shape)} and type {x.dtype}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+    return features, kept[0], work[0]
+
+
+def _check_features(features: Any, name: str, shape: tuple[int, ...]) -> None:
+    if not isinstance(features, Tensor) or features.ndim != 2 or features.shape[0] != 2 or features.shape[1] < 1:
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(
+            f"{name} must return features of shape (batch, width) with a width of at least 1. Found {found} for two "
+            f"rows, a batch of shape {shape}."
+        )
+    if not features.is_floating_point():
+        raise ValueError(f"{name} must return features that are floats. Found {features.dtype}.")
+
+
+def _check_gradients(module: nn.Module, features: Tensor, name: str) -> None:
+    named = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
+    if not named:
+        return
+    found: list[Tensor | None] = [None] * len(named)
+    if features.requires_grad:
+        found = list(torch.autograd.grad(features.sum(), [p for _, p in named], allow_unused=True))
+    idle = [key for (key, _), gradient in zip(named, found, strict=True) if gradient is None]
+    if idle:
+        raise ValueError(
+            f"{name}: the features must depend on every weight of the module, or it must be frozen with freeze=True. "
+            f"Found no gradient for {idle[:5]}."
+        )
+
+
+def _refuse_statistics(module: nn.Module, name: str) -> None:
+    if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules()):
+        _raise_statistics(name)
+
+
+def _raise_statistics(name: str) -> None:
+    raise ValueError(
+        f"{name}: the module keeps statistics of batches, as BatchNorm does, so that what it gives for a row "
+        f"depends on other rows. Use nn.GroupNorm or nn.LayerNorm instead."
+    )
