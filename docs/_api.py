@@ -22,6 +22,11 @@ SECTIONS = {
         "Model selection",
         "Searches, folds and comparisons for several tasks and missing labels. See :doc:`/user_guide/scoring`.",
     ),
+    "skmtl.encoders": (
+        "Encoders",
+        "What turns images, texts and ids into features: pass one of these objects as ``encoder=``, or a dict of them. "
+        "See :doc:`/user_guide/encoders`.",
+    ),
     "skmtl.sharing": (
         "Sharing strategies",
         'How tasks share parameters: pass a name, such as ``sharing="soft"``, or one of these objects. See '
@@ -54,6 +59,7 @@ SECTIONS = {
     ),
 }
 TABLES = {
+    "skmtl.encoders": "ENCODERS",
     "skmtl.sharing": "STRATEGIES",
     "skmtl.tasks": "TASKS",
     "skmtl.losses": "LOSSES",

@@ -8,6 +8,7 @@ PACKAGES = [
     "skmtl",
     "skmtl.calibration",
     "skmtl.datasets",
+    "skmtl.encoders",
     "skmtl.losses",
     "skmtl.metrics",
     "skmtl.model_selection",

@@ -12,6 +12,7 @@ from numpydoc.docscrape import NumpyDocString
 from numpydoc.validate import validate
 from sklearn.base import BaseEstimator
 
+from skmtl.encoders import Encoder
 from skmtl.tasks import Task
 from tests._public import NAMES, PUBLIC, own_methods, resolve
 
@@ -25,7 +26,8 @@ def _is_estimator(obj) -> bool:
     return inspect.isclass(obj) and issubclass(obj, BaseEstimator) and not inspect.isabstract(obj)
 
 
-CONTRACT_METHODS = {"build", "start", "probabilities", *(name for name in vars(Task) if not name.startswith("_"))}
+CONTRACTS = [name for base in (Task, Encoder) for name in vars(base) if not name.startswith("_")]
+CONTRACT_METHODS = {"build", "start", "probabilities", *CONTRACTS}
 CLASSES = [name for name in NAMES if inspect.isclass(resolve(name))]
 ESTIMATORS = [name for name in CLASSES if _is_estimator(resolve(name))]
 

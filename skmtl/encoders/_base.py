@@ -47,13 +47,46 @@ class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
         """
 
     def learn(self, X: Any) -> Self:
-        """Learn from the rows of a fit what `build` and `numbers` need, such as a vocabulary; return self."""
+        """Learn from the rows of a fit what `build` and `numbers` need, such as a vocabulary.
+
+        Parameters
+        ----------
+        X : array-like of n_samples rows
+            As the user gave them: X, or a field of it.
+
+        Returns
+        -------
+        self : Encoder
+            This encoder, with what it has learned.
+        """
         return self
 
     def numbers(self, X: Any) -> np.ndarray:
-        """Return what the module reads, for the rows as they were given: numbers of shape (n_samples, \\*shape)."""
+        """Return what the module reads.
+
+        Parameters
+        ----------
+        X : array-like of n_samples rows
+            As the user gave them.
+
+        Returns
+        -------
+        array of shape (n_samples, \\*shape)
+            Numbers, such as codes for ids.
+        """
         return np.asarray(X)
 
     def reads_ids(self, dtype: np.dtype) -> bool:
-        """Return whether the module takes whole numbers, given the type of what `numbers` returns."""
+        """Return whether the module takes whole numbers.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Type of what `numbers` returns.
+
+        Returns
+        -------
+        bool
+            Whether what it reads arrives as int64.
+        """
         return False

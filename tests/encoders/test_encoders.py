@@ -197,6 +197,18 @@ def test_a_step_is_that_of_plain_torch():
         torch.testing.assert_close((p - q) / (0.05 * 1.9), g, rtol=1e-6, atol=1e-9)  # Nesterov's first step: 1 + 0.9
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("sharing", sorted(STRATEGIES))
+def test_on_a_gpu_as_on_a_cpu(case, sharing):
+    encoder, X = case
+    est = MultiTaskRegressor(sharing, encoder=encoder, dtype="float64", **{**SMALL, "n_members": 2})
+    on_cpu, on_gpu = (clone(est).set_params(device=device).fit(X, targets()) for device in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu.predict(X), on_cpu.predict(X), rtol=1e-6, atol=1e-8)
+    again = pickle.loads(pickle.dumps(on_gpu))
+    np.testing.assert_allclose(again.predict(X), on_gpu.predict(X), rtol=1e-6, atol=1e-8)
+
+
 # ---- ids ------------------------------------------------------------------------------------------------------------
 
 
