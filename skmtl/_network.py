@@ -125,6 +125,11 @@ class MultiTaskNetwork(nn.Module):
         self.trunk = trunk
         self.heads = heads
 
+    @property
+    def max_rows(self) -> int | None:
+        """Rows of one forward pass at most; None for no bound."""
+        return self.trunk.max_rows
+
     @cached_property
     def n_parameters(self) -> int:
         """Number of weights of all members."""
@@ -134,11 +139,6 @@ class MultiTaskNetwork(nn.Module):
     def n_operations(self) -> int:
         """About how many multiplications all members need for a row."""
         return self.n_parameters + self.trunk.n_operations * self.n_members
-
-    @property
-    def max_rows(self) -> int | None:
-        """Rows of one forward pass at most; None for no bound."""
-        return self.trunk.max_rows
 
     @property
     def networks(self) -> list[MultiTaskNetwork]:

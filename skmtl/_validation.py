@@ -42,8 +42,10 @@ def check_features(
     may_lack_values : bool, default=False
         Whether NaN is allowed.
     """
-    if not _is_table(estimator, reset):
+    if estimator.encoder != "passthrough" if reset else estimator._entry is not None:
         return _encoded_rows(estimator, X, dtype, reset)
+    if reset:
+        estimator._entry = None
     if _is_plain(estimator, X, dtype, reset):
         if reset:
             estimator.n_features_in_ = X.shape[1]
@@ -60,14 +62,6 @@ def check_features(
         kind = TypeError if isinstance(error, TypeError) else ValueError
         remedy = "" if "infinity" in str(error) or sparse.issparse(X) else _remedy(estimator)
         raise kind(f"Column {column!r} of X must hold finite numbers. {error}{remedy}") from None
-
-
-def _is_table(estimator: Any, reset: bool) -> bool:
-    """Return whether X is a table of features, and no encoder reads it."""
-    if not reset:
-        return estimator._entry is None
-    estimator._entry = None
-    return isinstance(estimator.encoder, str)
 
 
 def _encoded_rows(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray:

@@ -12,7 +12,7 @@ its networks alone to within rounding.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,6 +54,8 @@ class FlatBuffer:
         Where weight decay acts: everything but the biases.
     n_weights : int
         How far they reach: ``data[:n_weights]``.
+    own_steps : set of float
+        Step sizes that modules have of their own.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class FlatBuffer:
         self.data.grad = _aligned_zeros(size, dtype, device)
         self._flat = self.data.detach()
         self._is_single = all(region.shape[0] == 1 for _, region in self._regions)  # its row is the buffer as it is
+        self.own_steps = {block.lr for block in blocks} - {None}
         self._gradients: list[tuple[nn.Parameter, Tensor]] = []
         for parameters, region, offsets in places:
             for parameter, offset in zip(parameters, offsets, strict=True):
@@ -108,42 +111,28 @@ class FlatBuffer:
             region.view(flat).copy_(part.view(region.shape))
         return flat
 
-    def by_step(self, factors: Sequence[float], lr: float) -> dict[float, list[slice]]:
-        """Return where the parameters of each step size lie, by its multiple of lr: as few slices as can be.
+    def places(self, members: list[int], lr: float | None = None) -> list[slice]:
+        """Return where the parameters of some members lie: slices of the flat buffer, as few as can be.
 
-        Parameters
-        ----------
-        factors : sequence of float
-            Of each member, for modules that have no step size of their own.
-        lr : float
-            The step size that all factors multiply.
+        Only those of modules with this step size of their own, `lr`, or of those that have none.
         """
-        found: dict[float, list[slice]] = {}
+        found: list[slice] = []
         for owner, region in self._regions:
+            if self.own_steps and self.own_step(owner) != lr:
+                continue
             width = math.prod(region.shape[1:])
-            own = self.own_factor(owner, lr)
-            for m, factor in enumerate(factors):
-                start, places = region.start + m * width, found.setdefault(factor if own is None else own, [])
-                if places and places[-1].stop == start:
-                    places[-1] = slice(places[-1].start, start + width)
+            for start in (region.start + m * width for m in members):
+                if found and found[-1].stop == start:
+                    found[-1] = slice(found[-1].start, start + width)
                 else:
-                    places.append(slice(start, start + width))
+                    found.append(slice(start, start + width))
         return found
 
-    def own_factor(self, owner: object, lr: float) -> float | None:
-        """Return the step size that a module has of its own, as a multiple of lr; None for that of its member."""
-        own = owner.lr if isinstance(owner, StackedModule) else None
-        return None if own is None else own / lr
-
-    @property
-    def has_own_steps(self) -> bool:
-        """Whether any module has a step size of its own."""
-        return any(isinstance(owner, StackedModule) and owner.lr is not None for owner, _ in self._regions)
-
-    def factor_of(self, region: Region, factors: Tensor, lr: float) -> Tensor:
-        """Return the multiples of lr that are the step sizes of a region: factors, unless its module has its own."""
-        own = next(self.own_factor(owner, lr) for owner, other in self._regions if other == region)
-        return factors if own is None else torch.full_like(factors, own)
+    def own_step(self, owner: object) -> float | None:
+        """Return the step size that a module, or the one that holds a region, has of its own."""
+        if isinstance(owner, Region):
+            owner = next(module for module, region in self._regions if region == owner)
+        return owner.lr if isinstance(owner, StackedModule) else None
 
     def regions(self, module: nn.Module) -> list[Region]:
         """Return where the parameters of a stacked module lie: each weight, and the biases."""
@@ -177,6 +166,7 @@ class _Block(NamedTuple):
     stack_shape: tuple[int, ...]
     parameters: list[nn.Parameter]
     is_bias: bool
+    lr: float | None = None
 
 
 def _blocks(module: nn.Module, n_members: int | None) -> Iterator[_Block]:
@@ -188,10 +178,10 @@ def _blocks(module: nn.Module, n_members: int | None) -> Iterator[_Block]:
                 stack_shape = (1,) if n_members == 1 else tuple(p.shape[:1])
                 yield _Block(p, stack_shape, [p], _is_bias(name))
             continue
-        yield from (_Block(child, child.stack_shape, [p], False) for name, p in own if not _is_bias(name))
+        yield from (_Block(child, child.stack_shape, [p], False, child.lr) for name, p in own if not _is_bias(name))
         biases = [p for name, p in own if _is_bias(name)]
         if biases:
-            yield _Block(child, child.stack_shape, biases, True)
+            yield _Block(child, child.stack_shape, biases, True, child.lr)
 
 
 def _is_bias(name: str) -> bool:

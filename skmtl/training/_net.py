@@ -176,8 +176,8 @@ class MultiTaskNet(NeuralNet):
 
     def work_per_step(self, batch_size: int) -> float:
         """Return about how many multiplications and additions a step takes: forward and twice that for backward."""
-        beside = self.module_.trunk.n_operations * len(self.engine_.members)
-        return 6.0 * batch_size * (self.engine_.buffer.data.numel() + beside)
+        n, beside = self.engine_.buffer.data.numel(), self.engine_.network.trunk.n_operations
+        return 6.0 * batch_size * (n + beside * len(self.engine_.members) if beside else n)
 
     # ---- members that leave -------------------------------------------------------------------------------------
 

@@ -57,7 +57,13 @@ class FlatOptimizer(torch.optim.Optimizer):
 
     def vary(self, lr_factor: Tensor) -> None:
         """Give each member its own multiple of the step size: (member,)."""
-        self._equal_steps = list(self.buffer.by_step(lr_factor.tolist(), self.defaults["lr"]).items())
+        members: dict[float, list[int]] = {}
+        for m, factor in enumerate(lr_factor.tolist()):
+            members.setdefault(factor, []).append(m)
+        self._equal_steps = [(factor, self.buffer.places(who)) for factor, who in members.items()]
+        for lr in sorted(self.buffer.own_steps):
+            everyone = list(range(len(lr_factor)))
+            self._equal_steps.append((lr / self.defaults["lr"], self.buffer.places(everyone, lr)))
         self._factor, self._pace = lr_factor, None
 
     def state_by_member(self) -> dict[str, Tensor]:
@@ -104,26 +110,25 @@ class FlatOptimizer(torch.optim.Optimizer):
     def _change_pace(self, lr: float, schedule: float) -> None:
         """Compute everything that depends on the step sizes."""
         self._pace = lr, schedule
-        self._lr = self._step_sizes(self._factor)  # (member,) or one for all
+        self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; multiplied in a single fit's order
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._equal_steps]
-        sizes = [self._lr_of(region) for region in self.tied]
-        self._pulls = [(self.sharing_lambda * size, size.view(-1, 1, 1)) for size in sizes]
+        if self.tied:
+            sizes = map(self._lr_of, self.tied)
+            self._pulls = [(self.sharing_lambda * size, size.view(-1, 1, 1)) for size in sizes]
         self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
-
-    def _step_sizes(self, factor: Tensor) -> Tensor:
-        lr, schedule = self._pace
-        return (factor * lr).mul_(schedule)  # multiplied in a single fit's order
 
     def _lr_of(self, region: Region) -> Tensor:
         """Return the step sizes of a region: (member,) or one for all."""
-        if not self.buffer.has_own_steps:
+        own = self.buffer.own_step(region) if self.buffer.own_steps else None
+        if own is None:
             return self._lr
-        return self._step_sizes(self.buffer.factor_of(region, self._factor, self.defaults["lr"]))
+        lr, schedule = self._pace
+        return torch.full_like(self._lr, own / self.defaults["lr"] * lr * schedule)
 
     def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield parameters that decay, their gradients and the factor: in one part if all share a factor."""
         factor, n = self._decay_factor(self._lr), self.buffer.n_weights
-        if bool((factor == factor[0]).all()) and not self.buffer.has_own_steps:
+        if bool((factor == factor[0]).all()) and not self.buffer.own_steps:
             yield self._p[:n], self._g[:n], factor[:1]
             return
         for region in self.buffer.weights:
