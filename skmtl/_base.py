@@ -21,7 +21,7 @@ from skmtl._parameters import CONSTRAINTS, check_parameters, training_run
 from skmtl._reading import ANEW, Reading, Start, read
 from skmtl._table import TargetTable
 from skmtl._task_module import TaskModule
-from skmtl._validation import check_features, check_label_weights
+from skmtl._validation import check_features
 from skmtl.encoders import EncodedInput
 from skmtl.metrics import task_scores
 from skmtl.task_view import TaskView
@@ -327,7 +327,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     @property
     def _n_features_out(self):
-        one_row = np.zeros((1, self._plan.n_features), dtype=self._numpy_dtype)
+        one_row = np.zeros((1, self._plan.plans[0].n_features), dtype=self._numpy_dtype)
         return in_chunks(self._shared, one_row, self.network_).shape[1]
 
     @available_if(_attends)
@@ -478,10 +478,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     # ---- what a subclass adds -----------------------------------------------------------------------------------
 
     @abstractmethod
-    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
-        """Learn classes or scales from observed labels; return what each label weighs, (n_samples, part).
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
+        """Learn classes or scales from observed labels; return what `_encode` does, with the weights of labels.
 
-        0 where it is missing, None for all 1. A fit that continues from an earlier one follows the new labels as far as
+        A fit that continues from an earlier one follows the new labels as far as
         that may be, or refuses them.
         """
 
@@ -490,8 +490,11 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         """Return where the tasks that were learned are in the network."""
 
     @abstractmethod
-    def _encode(self, table: TargetTable) -> np.ndarray:
-        """Return targets as floats (n_samples, part), 0 where missing, parts in the order of the user's tasks."""
+    def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return targets as floats and what each weighs, (n_samples, part) both, in the order of the user's tasks.
+
+        Targets and weights are 0 where missing; weights are None for all 1.
+        """
 
     @abstractmethod
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
@@ -512,10 +515,6 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _may_lack_values(self) -> bool:
         """Return whether X may have missing values, where no task reads them."""
         return False
-
-    def _label_weights(self, table: TargetTable) -> np.ndarray | None:
-        """Return 1 for each label and 0 where it is missing, (n_samples, part); None for all 1."""
-        return check_label_weights(None, table, self.task_names_)
 
     def _counted(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray:
         """Return which labels of y have a say in what is held out, (n_samples, n_columns); `weight` is of parts."""

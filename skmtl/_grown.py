@@ -159,6 +159,16 @@ class GrownNetwork(nn.Module):
         return self.base.n_parameters + self.added.n_parameters
 
     @property
+    def n_operations(self) -> int:
+        """About how many multiplications all members need for a row."""
+        return self.base.n_operations + self.added.n_operations
+
+    @property
+    def max_rows(self) -> int | None:
+        """Rows of one forward pass at most; None for no bound: tasks are added to networks of tables alone."""
+        return None
+
+    @property
     def networks(self) -> list[MultiTaskNetwork]:
         """Those that predict one after the other, each as it would alone."""
         return [*self.base.networks, self.added]

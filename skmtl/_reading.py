@@ -131,7 +131,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         estimator._numpy_dtype = X.dtype if estimator._entry is None else _precision(estimator, dtypes)
         estimator._target_ndim = table.ndim
         estimator.n_tasks_ = len(estimator.task_names_)
-    weight = estimator._learn_targets(table, sample_weight, start)
+    targets, weight = estimator._learn_targets(table, sample_weight, start)
     if may_lack_values:
         if start.is_anew:
             estimator._find_inputs(as_given)
@@ -147,7 +147,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         if groups is not None and rows is not None:
             groups = np.unique(groups[rows], return_inverse=True)[1]
     valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
-    return Reading(estimator, table, *_encoded(estimator, X, table, weight), rows, codes, groups, valid)
+    return Reading(estimator, table, *_in_order(estimator, X, targets, weight), rows, codes, groups, valid)
 
 
 def _precision(estimator, dtypes) -> np.dtype:
@@ -194,7 +194,7 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
     may_lack_values = estimator._may_lack_values()
     X_val = check_features(estimator, X_val, input_dtypes(estimator), False, may_lack_values)
     table = check_targets(y_val, X_val, "y_val", estimator._y_names, may_lack_tasks=True)
-    weight = estimator._label_weights(table)
+    targets, weight = estimator._encode(table)
     X_val = estimator._fill_inputs(X_val, weight) if may_lack_values else X_val
     names = estimator.task_names_
     absent = [] if weight is None else estimator._without_label(weight)
@@ -205,7 +205,7 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
             stacklevel=6,
         )
     owners = _owners(estimator)
-    return make_tables(*_encoded(estimator, X_val, table, weight), [[None]], X_val.shape[0], owners)[0]
+    return make_tables(*_in_order(estimator, X_val, targets, weight), [[None]], X_val.shape[0], owners)[0]
 
 
 def _owners(estimator) -> np.ndarray | None:
@@ -214,10 +214,9 @@ def _owners(estimator) -> np.ndarray | None:
     return None if layout.has_one_part_each else layout.owners
 
 
-def _encoded(estimator, X, table: TargetTable, weight: np.ndarray | None):
+def _in_order(estimator, X, y: np.ndarray, weight: np.ndarray | None):
     """Return features, encoded targets and weights in the network's order of parts and in its precision."""
     order, place = estimator._plan.layout.part_order, {"dtype": estimator._torch_dtype, "device": device_of(estimator)}
-    y = estimator._encode(table)
     if weight is not None:
         y = np.where(weight > 0, y, 0.0)  # 0 times a wild value would not be 0
     if not (order == np.arange(len(order))).all():

@@ -331,19 +331,20 @@ class MultiTaskClassifier(ObjectsByName, BaseMultiTask, ClassifierMixin, BaseEst
                 yield from zip(first + layout.order[group.parts], np.moveaxis(values, -1, 0), strict=True)
             first += layout.n_tasks
 
-    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
         may_lack = not start.is_anew or start.classes is not None
         weight = check_label_weights(sample_weight, table, self.task_names_, may_lack)
         if start.is_anew:
             self._learn_classes(table, start.classes)
         elif start.classes is not None:
             self._check_same_classes(table, start.classes)
+        codes = self._codes(table)
         if self.class_weight is None:
-            return weight
+            return codes, weight
         weight = table.observed.astype(np.float64) if weight is None else in_units_of_the_largest(weight)
         weigh_classes(self.class_weight, table, self._codecs, self.task_names_, weight)
         check_some_weight(weight, table, self.task_names_, may_lack)
-        return weight
+        return codes, weight
 
     def _learn_classes(self, table: TargetTable, given) -> None:
         """Learn each task's classes, as given to `partial_fit` or as observed."""
@@ -375,7 +376,10 @@ class MultiTaskClassifier(ObjectsByName, BaseMultiTask, ClassifierMixin, BaseEst
     def _classes_of_each(self) -> list[np.ndarray]:
         return [codec.classes for codec in self._codecs]
 
-    def _encode(self, table: TargetTable) -> np.ndarray:
+    def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._codes(table), check_label_weights(None, table, self.task_names_)
+
+    def _codes(self, table: TargetTable) -> np.ndarray:
         y = np.zeros(table.observed.shape)
         for t, (codec, labels, seen) in enumerate(zip(self._codecs, table.columns, table.observed.T, strict=True)):
             y[seen, t] = codec.encode(labels[seen], self.task_names_[t])

@@ -432,7 +432,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def _output_names(self) -> list[str]:
         return self.output_names_
 
-    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
         weights = self._row_weights(table, sample_weight)
         for name, task in self.tasks_.items():
             own, weight = table.select(self._columns[name]), weights[name]
@@ -445,7 +445,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             self._losses = {name: [part.loss for part in own] for name, own in parts.items()}
             classes = {name: task.classes_ for name, task in self.tasks_.items() if hasattr(task, "classes_")}
             self.classes_ = next(iter(classes.values()), {}) if self._target_ndim == 1 else classes
-        return part_weights(parts, weights)
+        return _targets(parts), part_weights(parts, weights)
 
     def _row_weights(self, table: TargetTable, sample_weight) -> dict[str, np.ndarray | None]:
         """Return the weights of rows for each task, (n_samples,); None for all 1."""
@@ -469,12 +469,9 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def _layout(self) -> TaskLayout:
         return make_layout(list(self._losses.values()))
 
-    def _encode(self, table: TargetTable) -> np.ndarray:
-        targets = [part.targets for parts in self._parts(table).values() for part in parts]
-        return np.nan_to_num(np.concatenate(targets, axis=1), copy=False, nan=0.0)
-
-    def _label_weights(self, table: TargetTable) -> np.ndarray | None:
-        return part_weights(self._parts(table), dict.fromkeys(self.tasks_))
+    def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
+        parts = self._parts(table)
+        return _targets(parts), part_weights(parts, dict.fromkeys(self.tasks_))
 
     def _counted(self, table: TargetTable, weight: np.ndarray | None) -> np.ndarray:
         if weight is None:
@@ -547,6 +544,12 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         tags.input_tags.allow_nan = self._may_lack_values()
         tags.classifier_tags = ClassifierTags()  # which scikit-learn asks of all that have predict_proba
         return tags
+
+
+def _targets(parts: dict[str, list[Part]]) -> np.ndarray:
+    """Return the targets of all parts side by side, 0 where missing: (n_samples, part)."""
+    targets = np.concatenate([part.targets for own in parts.values() for part in own], axis=1)
+    return np.nan_to_num(targets, copy=False, nan=0.0)
 
 
 def _named(y, name: str):

@@ -286,17 +286,18 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         std = (std * self._codec.scale).astype(self._target_dtype, copy=False)
         return std[:, 0] if self._target_ndim == 1 else std
 
-    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> np.ndarray | None:
+    def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
         weight = check_label_weights(sample_weight, table, self.task_names_, not start.is_anew)
         if start.is_anew:
             self._transforms = self._fit_transforms(table, weight)
-        new = ScaleCodec.fit(self._numbers(table), weight)
+        numbers = self._numbers(table)
+        new = ScaleCodec.fit(numbers, weight)
         if start.is_anew:
             self._take_units(new, table.dtype)
         else:
             codec = self._codec.merge(new) if start.adds_rows else self._codec.replaced_by(new)
             self._take_units(codec, self._target_dtype)
-        return weight
+        return self._in_units(numbers, table), weight
 
     def _fit_transforms(self, table: TargetTable, weight: np.ndarray | None) -> dict[int, LabelTransform]:
         """Return the fitted transformer of each task that has one."""
@@ -347,8 +348,11 @@ class MultiTaskRegressor(ObjectsByName, BaseMultiTask, RegressorMixin, BaseEstim
         factor, shift = units.change(self._codec)
         return None if (factor == 1).all() and (shift == 0).all() else (factor, shift)
 
-    def _encode(self, table: TargetTable) -> np.ndarray:
-        y = self._codec.encode(self._numbers(table))
+    def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
+        return self._in_units(self._numbers(table), table), check_label_weights(None, table, self.task_names_)
+
+    def _in_units(self, numbers: np.ndarray, table: TargetTable) -> np.ndarray:
+        y = self._codec.encode(numbers)
         return y if table.observed.all() else np.where(table.observed, y, 0.0)
 
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:

@@ -107,6 +107,27 @@ def assert_permuting_tasks_permutes_outputs(estimator, X, y, order):
         np.testing.assert_allclose(after[place], before[task], rtol=1e-7, atol=1e-9)
 
 
+def assert_permuting_kinds_permutes_outputs(estimator, X, y, order):
+    """The same of tasks of several kinds: named in another order, and with the columns of y in another one."""
+    names = list(estimator.tasks)
+    other = clone(estimator).set_params(tasks={names[k]: estimator.tasks[names[k]] for k in order})
+    pair = [(estimator, y), (other, y[y.columns[::-1]])]
+    models = [clone(e).set_params(max_epochs=1, warm_start=True).fit(X, targets) for e, targets in pair]
+    models = [_without_optimiser_state(model) for model in models]
+    _load_permuted(models[1], models[0], order)
+    before, after = (
+        model.set_params(max_epochs=estimator.max_epochs).fit(X, targets).predict_frame(X)
+        for model, (_, targets) in zip(models, pair, strict=True)
+    )
+    assert sorted(before) == sorted(after)
+    for name in before:
+        np.testing.assert_array_equal(after[name].isna(), before[name].isna())
+        if before[name].dtype.kind == "f":
+            np.testing.assert_allclose(after[name], before[name], rtol=1e-6, atol=1e-8)
+        else:
+            assert (after[name] == before[name]).all()
+
+
 def _load_permuted(target, source, order):
     """Give `target`, whose task p is the source's task order[p], the weights of `source`."""
     here, there = source._plan.layout, target._plan.layout
@@ -121,10 +142,10 @@ def _load_permuted(target, source, order):
             ours.copy_(taken(theirs, origin, axes))
         pairs = zip(target.network_.heads.parameters(), source.network_.heads.parameters(), strict=True)
         if isinstance(target.network_.heads, SharedHeads):
-            places, own = _columns(here), np.concatenate(_columns(there))
-            given = np.concatenate([places[place] for place in origin])
+            places = {key: column for column, key in enumerate(_columns(here))}
+            given = [places[order[task], slot] for task, slot in _columns(there)]
             for ours, theirs in pairs:
-                ours[..., own] = theirs[..., given]
+                ours.copy_(theirs[..., given])
         else:
             for ours, theirs in pairs:
                 ours.copy_(taken(theirs, origin, [1]))
@@ -156,12 +177,8 @@ def task_axes(network, plan):
 
 
 def _columns(layout):
-    """Return the raw columns of the task at each place, first class first."""
-    columns = []
-    for group in layout.groups:
-        grid = np.arange(group.columns.start, group.columns.stop).reshape(group.loss.width, -1)
-        columns += list(grid.T)
-    return columns
+    """Return the user's task of each raw column, and the place of the column among those of its task."""
+    return list(zip(layout.order[layout.column_owners].tolist(), layout.column_slots.tolist(), strict=True))
 
 
 # ---- missing labels and weights -----------------------------------------------------------------------------------
@@ -281,7 +298,7 @@ def assert_pickle_keeps_predictions(model, X):
 
 def assert_decode_inverts_encode(model, table):
     """Raw outputs that say exactly the encoded targets are decoded to the targets."""
-    layout, codes = model._plan.layout, model._encode(table)[:, model._plan.layout.order]
+    layout, codes = model._plan.layout, model._encode(table)[0][:, model._plan.layout.order]
     raw = np.zeros((len(codes), layout.n_outputs))
     for group in layout.groups:
         raw[:, group.columns] = _certain(group.loss, codes[:, group.parts]).reshape(len(codes), -1)

@@ -10,6 +10,7 @@ from sklearn.base import clone
 
 from skmtl import MultiTaskEstimator
 from skmtl.tasks import TASKS, Task
+from tests import _asserts as laws
 from tests import _task_cases as cases
 from tests._cases import STRATEGIES
 
@@ -140,6 +141,15 @@ def test_parameters_are_reached_cloned_and_plain(name):
     changed = clone(model).set_params(tasks__t="regression")
     assert changed.tasks == {"t": "regression"}
     assert model.tasks["t"] is task
+
+
+@every_task
+@every_strategy
+def test_permuting_tasks_of_several_kinds_permutes_outputs(name, sharing):
+    X, y, tasks = cases.make_table(name)
+    y["sign"] = np.where(X[:, 2] > 0, "+", "-")
+    estimator = MultiTaskEstimator({**tasks, "sign": "classification"}, sharing, dtype="float64", **cases.SMALL)
+    laws.assert_permuting_kinds_permutes_outputs(estimator, X, y, order=[1, 2, 0])
 
 
 @every_task
