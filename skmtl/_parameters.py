@@ -73,7 +73,7 @@ def check_parameters(estimator) -> None:
     """Refuse parameters that are not what they must be; nothing may use one before."""
     parameters = estimator.get_params(deep=False)
     for name in ("sharing", "weighting", "encoder"):
-        if isinstance(value := parameters[name], type):
+        if isinstance(value := getattr(estimator, name), type):
             raise ValueError(f"{name} must be an object, not a class: write {value.__name__}().")
     try:
         _check_constraints(estimator, parameters)

@@ -13,6 +13,8 @@ from skmtl.encoders._base import WHOLE, Encoder
 
 PADDING = 0
 N_HEADS = 4
+SPREAD = 0.1
+"""Standard deviation of initial vectors: words that are rare in training stay near it, and say little."""
 
 
 class TokenEncoder(Encoder):
@@ -107,6 +109,8 @@ class TokenEncoder(Encoder):
                 f"TokenEncoder: width must be a multiple of {N_HEADS} with kind={self.kind!r}. Found {self.width}."
             )
         vectors = nn.Embedding(self.n_ids_ + 1, self.width, padding_idx=PADDING)
+        with torch.no_grad():
+            vectors.weight.mul_(SPREAD)
         if self.embedding is not None:
             with torch.no_grad():
                 vectors.weight[1:-1] = torch.as_tensor(np.asarray(self.embedding)[1:]).to(vectors.weight)
