@@ -67,7 +67,7 @@ class Embeddings(Encoder):
 
     def learn(self, X: Any) -> Self:
         columns = _columns_of(X)
-        names = list(columns)
+        self.names_ = names = list(columns)
         chosen = names if self.columns is None else list(self.columns)
         self.places_ = [_place_of(column, names) for column in chosen]
         self.ids_ = [_distinct(values, names[k]) for k, values in enumerate(columns.values()) if k in self.places_]
@@ -76,12 +76,19 @@ class Embeddings(Encoder):
 
     def numbers(self, X: Any) -> np.ndarray:
         """Return ids as codes, 0 for those that are not known, then the other columns."""
-        columns = list(_columns_of(X).items())
-        if max(self.places_) >= len(columns):
-            raise ValueError(f"Embeddings reads column {max(self.places_)} of X. Found {len(columns)} columns.")
+        columns = list(self._in_order(_columns_of(X)).items())
         codes = [_codes(columns[k][1], known) for k, known in zip(self.places_, self.ids_, strict=True)]
         others = [_floats(values, name) for k, (name, values) in enumerate(columns) if k not in self.places_]
         return np.stack([*codes, *others], axis=1)
+
+    def _in_order(self, columns: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
+        """Return columns in the order of those of the fit: by name, or by position where either has no names."""
+        if set(columns) == set(self.names_):
+            return {name: columns[name] for name in self.names_}
+        are_named = [isinstance(next(iter(names), None), str) for names in (columns, self.names_)]
+        if len(columns) != len(self.names_) or all(are_named):
+            raise ValueError(f"X must have the columns {self.names_}, as in fit. Found {list(columns)}.")
+        return columns
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Return the vectors of all columns of ids."""

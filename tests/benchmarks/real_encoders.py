@@ -3,8 +3,8 @@
 multimnist: two overlaid digits, which is on the left and which on the right; 1,500 training rows, 1,000 test rows. The
 dense network has the layers 256-64; the encoder's options were chosen on 300 of the training rows. snips: the intent of
 a sentence, 600 training rows drawn from the seed, 700 test rows, against logistic regression on word counts; the spread
-of initial vectors was chosen on the validation rows. No early stopping; all networks of a data set take equally many epochs over the same rows. Accuracy on the test rows, mean over
-seeds. Run: python tests/benchmarks/real_encoders.py
+of initial vectors was chosen on the validation rows. No early stopping; all networks of a data set take equally many
+epochs over the same rows. Accuracy on the test rows, mean over seeds. Run: python tests/benchmarks/real_encoders.py
 """
 
 from __future__ import annotations

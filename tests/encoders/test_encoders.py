@@ -229,6 +229,9 @@ def test_ids_are_numbers_or_text_and_unknown_ones_share_a_row():
     one, other, cheaper = est.predict(unknown)
     np.testing.assert_array_equal(one, other)
     assert (one != cheaper).all()
+    np.testing.assert_array_equal(est.predict(X[["price", "item", "user"]]), est.predict(X))
+    with pytest.raises(ValueError, match=r"columns \['user', 'item', 'price'\], as in fit. Found \['user'"):
+        est.predict(X[["user", "item"]])
 
 
 def test_padding_after_a_text_changes_nothing():
