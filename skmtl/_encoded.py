@@ -52,12 +52,8 @@ class ModuleCopies(StackedModule):
 
     copies: list[nn.Module]
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return features (\\*stack_shape, batch, width) for x (batch, ...) or (member, batch, ...), by member."""
-        raise NotImplementedError  # `run` knows whether x differs between members
-
-    def run(self, x: Tensor, by_member: bool) -> Tensor:
-        """Return features (\\*stack_shape, batch, width) for x (batch, \\*shape), or (member, batch, \\*shape)."""
+    def forward(self, x: Tensor, by_member: bool) -> Tensor:
+        """Return features (\\*stack_shape, batch, width) for x (batch, \\*shape), or of each member (member, ...)."""
         self.link()
         each = math.prod(self.stack_shape[1:])
         found = [module(x[k // each] if by_member else x) for k, module in enumerate(self.copies)]
@@ -159,7 +155,7 @@ class EncodedTrunk(SharingModule):
         for field in self._fields:
             part = field.read(x, dtype)
             if field.encoder is not None:
-                found.append(next(encoders).run(part, by_member))
+                found.append(next(encoders)(part, by_member))
             else:
                 found.append(self._spread(part.flatten(-len(field.shape)), by_member))
         return found[0] if len(found) == 1 else torch.cat(found, dim=-1)

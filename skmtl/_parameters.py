@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import (
 
 from skmtl._network import NetworkPlan
 from skmtl._validation import check_layer_sizes, check_task_weights
-from skmtl.encoders import Encoder
+from skmtl.encoders import Encoder, check_encoders
 from skmtl.sharing import ACTIVATIONS, STRATEGIES, Sharing
 from skmtl.tasks import TaskLayout
 from skmtl.training import OPTIMIZERS, SCHEDULES, Members, TrainingRun
@@ -83,6 +83,8 @@ def check_parameters(estimator) -> None:
         numbers = {name: value for name, value in parameters.items() if isinstance(value, Real)}
         odd = {name: value for name, value in numbers.items() if not _is_plain_number(value)}
         raise ValueError(f"Parameters must be numbers that a float can hold. Found {odd}: {error}.") from error
+    if estimator.encoder != "passthrough":
+        check_encoders(estimator.encoder, has_own_optimizer=not isinstance(estimator.optimizer, str))
     try:
         torch.empty(0, device=device_of(estimator))
     except (RuntimeError, AssertionError) as error:

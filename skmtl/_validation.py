@@ -56,6 +56,8 @@ def check_features(
         finite = "allow-nan" if may_lack_values else True
         return validate_data(estimator, X, accept_sparse="csr", dtype=dtype, reset=reset, ensure_all_finite=finite)
     except (TypeError, ValueError) as error:
+        if "array with dim" in str(error):
+            raise ValueError(f"{error} An encoder reads rows of other shapes: encoder=ConvEncoder(), say.") from None
         column = _first_bad_column(X) if _BAD_VALUES.search(str(error)) else None
         if column is None:
             raise
@@ -90,6 +92,9 @@ def _as_table(estimator: Any, X: Any) -> Any:
     """Return X in a container that scikit-learn reads; raise an error if scikit-learn would misread it."""
     if isinstance(X, Mapping) and not sparse.issparse(X):  # scipy's dok_matrix is a dict
         raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
+    if getattr(getattr(X, "dtype", None), "names", None):
+        fields = dict.fromkeys(X.dtype.names, "passthrough")
+        raise TypeError(f"X is a structured array: name what reads each of its fields, such as encoder={fields}.")
     if np.ma.is_masked(X):
         raise ValueError(
             f"X must hold finite numbers. Found masked entries: fill them, or impute them.{_remedy(estimator)}"

@@ -17,6 +17,7 @@ from skmtl.encoders._conv import ConvEncoder as ConvEncoder
 from skmtl.encoders._embeddings import Embeddings as Embeddings
 from skmtl.encoders._input import EncodedInput as EncodedInput
 from skmtl.encoders._input import Field as Field
+from skmtl.encoders._input import check_encoders as check_encoders
 from skmtl.encoders._tokens import TokenEncoder as TokenEncoder
 from skmtl.encoders._torch import TorchEncoder as TorchEncoder
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -90,3 +91,11 @@ class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
             Whether what it reads arrives as int64.
         """
         return False
+
+
+def check_sizes(values: Any, what: str) -> tuple[int, ...]:
+    """Return sizes as a tuple of ints of at least 1; one int means one size."""
+    sizes = (values,) if isinstance(values, Integral) else tuple(values) if np.ndim(values) == 1 else ()
+    if not sizes or not all(isinstance(size, Integral) and int(size) >= 1 for size in sizes):
+        raise ValueError(f"{what} must hold integers of at least 1. Found {values!r}.")
+    return tuple(int(size) for size in sizes)

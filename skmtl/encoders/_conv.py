@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from skmtl.encoders._base import Encoder
+from skmtl.encoders._base import Encoder, check_sizes
 
 
 class ConvEncoder(Encoder):
@@ -60,12 +60,13 @@ class ConvEncoder(Encoder):
             )
         if self.pool not in ("flatten", "mean"):
             raise ValueError(f"ConvEncoder: pool must be 'flatten' or 'mean'. Found {self.pool!r}.")
-        if self.kernel_size % 2 != 1 or self.kernel_size < 1:
-            raise ValueError(f"ConvEncoder: kernel_size must be odd and positive. Found {self.kernel_size!r}.")
+        (kernel_size,) = check_sizes(self.kernel_size, "ConvEncoder: kernel_size")
+        if kernel_size % 2 != 1:
+            raise ValueError(f"ConvEncoder: kernel_size must be odd. Found {self.kernel_size!r}.")
         before, height, width = shape if len(shape) == 3 else (1, *shape)
         layers: list[nn.Module] = [] if len(shape) == 3 else [nn.Unflatten(1, (1, height))]
-        for channels in self.channels:
-            layers += [nn.Conv2d(before, channels, self.kernel_size, padding=self.kernel_size // 2), nn.ReLU()]
+        for channels in check_sizes(self.channels, "ConvEncoder: channels"):
+            layers += [nn.Conv2d(before, channels, kernel_size, padding=kernel_size // 2), nn.ReLU()]
             if min(height, width) > 1:
                 layers.append(nn.MaxPool2d(2))
                 height, width = height // 2, width // 2

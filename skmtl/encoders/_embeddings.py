@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skmtl.encoders._base import Encoder
+from skmtl.encoders._base import Encoder, check_sizes
 
 UNSEEN = 0
 """Code of ids that were not in the rows of the fit."""
@@ -92,9 +92,8 @@ class Embeddings(Encoder):
 
     def build(self, shape: tuple[int, ...]) -> nn.Module:
         """Return the vectors of all columns of ids."""
-        if not isinstance(self.dim, Integral) or self.dim < 1:
-            raise ValueError(f"Embeddings: dim must be an integer of at least 1. Found {self.dim!r}.")
-        return _Vectors([len(known) for known in self.ids_], int(self.dim), self.product)
+        (dim,) = check_sizes(self.dim, "Embeddings: dim")
+        return _Vectors([len(known) for known in self.ids_], dim, self.product)
 
 
 class _Vectors(nn.Module):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,28 @@ from skmtl._seeding import own_generator
 from skmtl.encoders._base import Encoder
 
 PASSTHROUGH = "passthrough"
+NO_ROWS = "X must have at least one row. Found shape {}."
+
+
+def check_encoders(encoder: Any, has_own_optimizer: bool) -> None:
+    """Refuse encoders that are none, and options of theirs that are not what they must be."""
+    given = encoder if isinstance(encoder, Mapping) else {"": encoder}
+    if not given:
+        raise ValueError("encoder must name at least one field of X. Found an empty dict.")
+    for field, own in given.items():
+        what = f"encoder[{field!r}]" if isinstance(encoder, Mapping) else "encoder"
+        if own is None or (isinstance(own, str) and own == PASSTHROUGH):
+            continue
+        if not isinstance(own, Encoder):
+            raise TypeError(f"{what} must be an Encoder, such as ConvEncoder(), or 'passthrough'. Found {own!r}.")
+        if not isinstance(own.freeze, (bool, np.bool_)):
+            raise TypeError(f"{what}: freeze must be True or False. Found {own.freeze!r}.")
+        if own.lr is None:
+            continue
+        if not isinstance(own.lr, Real) or not 0 < own.lr < math.inf:
+            raise ValueError(f"{what}: lr must be a number above 0, or None. Found {own.lr!r}.")
+        if has_own_optimizer:
+            raise ValueError(f"{what}: lr needs an optimizer given by name, such as 'adamw'. Found lr={own.lr!r}.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +114,7 @@ class EncodedInput:
         floats = []
         for name, values in given.items():
             if len(values) == 0:
-                raise ValueError(
-                    f"Found array with 0 sample(s) (shape={np.shape(values)}) while a minimum of 1 is required."
-                )
+                raise ValueError(NO_ROWS.format(np.shape(values)))
             field, dtype = _learn(name, encoders[name], values, self.n_numbers)
             self.fields.append(field)
             floats += [dtype] if dtype.kind == "f" else []
@@ -128,12 +149,12 @@ class EncodedInput:
                 raise ValueError(
                     f"{field.what} must have rows of shape {field.shape}, as in fit. Found shape {numbers.shape[1:]}."
                 )
+            if len(numbers) == 0:
+                raise ValueError(NO_ROWS.format(numbers.shape))
             dtype = np.dtype(np.float64) if self._keeps_ids else precision
-            parts.append(numbers.reshape(len(numbers), -1).astype(dtype, copy=False))
-            if not np.isfinite(parts[-1].sum()) and not np.isfinite(parts[-1]).all():
+            parts.append(numbers.reshape(len(numbers), math.prod(field.shape)).astype(dtype, copy=False))
+            if not _is_finite(parts[-1]):
                 raise ValueError(f"{field.what} must hold finite numbers. Found NaN or infinity.")
-        if len({len(part) for part in parts}) > 1:
-            raise ValueError(f"The fields of X must have one length. Found {[len(part) for part in parts]}.")
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def _given(self, X: Any) -> dict[str | None, Any]:
@@ -166,6 +187,11 @@ def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Fie
     holds_ids = encoder.reads_ids(numbers.dtype)
     found = Field(name, encoder, shape, start, stop, holds_ids, 0)
     return _measured(found, numbers[[0, -1]]), numbers.dtype
+
+
+def _is_finite(values: np.ndarray) -> bool:
+    with np.errstate(all="ignore"):  # a sum of large numbers may overflow
+        return bool(np.isfinite(values.sum()) or np.isfinite(values).all())
 
 
 def _numbers(encoder: Encoder | None, values: Any, what: str) -> np.ndarray:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from skmtl.encoders._base import WHOLE, Encoder
+from skmtl.encoders._base import WHOLE, Encoder, check_sizes
 
 PADDING = 0
 N_HEADS = 4
@@ -104,6 +104,7 @@ class TokenEncoder(Encoder):
         """Return the network for rows of some length."""
         if self.kind not in LAYERS:
             raise ValueError(f"TokenEncoder: kind must be one of {sorted(LAYERS)}. Found {self.kind!r}.")
+        check_sizes(self.width, "TokenEncoder: width")
         if self.kind != "conv" and self.width % N_HEADS:
             raise ValueError(
                 f"TokenEncoder: width must be a multiple of {N_HEADS} with kind={self.kind!r}. Found {self.width}."

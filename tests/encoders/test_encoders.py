@@ -304,6 +304,9 @@ class Nothing(Halves):
         (TorchEncoder(lambda: Flat(36, 4)), "must be importable"),
         (TorchEncoder(Flat, {"n": 35, "width": 4}), r"failed on two rows of shape \(2, 6, 6\)"),
         (ConvEncoder(kernel_size=2), "kernel_size must be odd"),
+        (ConvEncoder(channels=(4, 0)), r"channels must hold integers of at least 1. Found \(4, 0\)"),
+        (ConvEncoder(lr=-1.0), "lr must be a number above 0"),
+        (Embeddings(dim=0), "dim must hold integers|reads X of shape"),
         (ConvEncoder(pool="max"), "pool must be 'flatten' or 'mean'"),
         (TokenEncoder(), "reads X of shape"),
         (Embeddings(["user"]), "reads X of shape"),
@@ -340,6 +343,16 @@ def test_values_that_are_not_finite_are_refused(value):
         MultiTaskRegressor(encoder=encoder, **SMALL).fit(X, targets())
 
 
+def test_large_numbers_are_finite_and_no_rows_are_refused():
+    encoder, X = example("conv")
+    X[:, 0, 0] = 1e307
+    est = MultiTaskRegressor(encoder=encoder, **SMALL)
+    with pytest.raises(ValueError, match="no longer finite"):
+        est.fit(X, targets())
+    with pytest.raises(ValueError, match="at least one row"):
+        est.fit(X[:0], targets()[:0])
+
+
 def test_fields_are_checked():
     _, scans = example("conv")
     est = MultiTaskRegressor(encoder={"scan": ConvEncoder((2,))}, **SMALL)
@@ -347,10 +360,24 @@ def test_fields_are_checked():
         est.fit({"scan": scans}, targets())
     with pytest.raises(ValueError, match="names the fields"):
         est.fit(records(image=scans), targets())
+    with pytest.raises(TypeError, match=r"structured array.*encoder=\{'scan': 'passthrough'\}"):
+        MultiTaskRegressor().fit(records(scan=scans), targets())
     with pytest.raises(ValueError, match="names the fields"):
         est.fit(records(scan=scans, table=scans), targets())
     with pytest.raises(ValueError, match=r"Fields must have one length. Found {'a': 3, 'b': 2}"):
         records(a=[1, 2, 3], b=[1, 2])
+    with pytest.raises(ValueError, match=r"Found array with dim 3.*encoder=ConvEncoder\(\)"):
+        MultiTaskRegressor().fit(scans, targets())
+    with pytest.raises(ValueError, match="at least one field"):
+        clone(est).set_params(encoder={}).fit(records(scan=scans), targets())
+    with pytest.raises(TypeError, match=r"encoder\['scan'\] must be an Encoder.*Found 'conv'"):
+        clone(est).set_params(encoder={"scan": "conv"}).fit(records(scan=scans), targets())
+    with pytest.raises(TypeError, match="freeze must be True or False"):
+        MultiTaskRegressor(encoder=ConvEncoder(freeze="no"), **SMALL).fit(scans, targets())
+    with pytest.raises(ValueError, match="lr needs an optimizer given by name"):
+        MultiTaskRegressor(encoder=ConvEncoder(lr=0.1), optimizer=torch.optim.Adam, **SMALL).fit(scans, targets())
+    with pytest.raises(ValueError, match="at least one row"):
+        MultiTaskRegressor(encoder=ConvEncoder(), **SMALL).fit(scans, targets()).predict(scans[:0])
     with pytest.raises(ValueError, match="must be an object, not a class"):
         MultiTaskRegressor(encoder=ConvEncoder, **SMALL).fit(scans, targets())
 
