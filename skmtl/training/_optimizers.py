@@ -113,8 +113,9 @@ class FlatOptimizer(torch.optim.Optimizer):
         self._lr = (self._factor * lr).mul_(schedule)  # (member,) or one for all; multiplied in a single fit's order
         self._sizes = [(lr * factor * schedule, places) for factor, places in self._equal_steps]
         if self.tied:
-            sizes = map(self._lr_of, self.tied)
-            self._pulls = [(self.sharing_lambda * size, size.view(-1, 1, 1)) for size in sizes]
+            self._pulls = [self._pull(self._lr)] * len(self.tied)
+            if self.buffer.own_steps:
+                self._pulls = [self._pull(self._lr_of(region)) for region in self.tied]
         self._shrinking = [] if self._decay is None else [self._shrink(*part) for part in self._decaying_parts()]
 
     def _lr_of(self, region: Region) -> Tensor:
@@ -124,6 +125,10 @@ class FlatOptimizer(torch.optim.Optimizer):
             return self._lr
         lr, schedule = self._pace
         return torch.full_like(self._lr, own / self.defaults["lr"] * lr * schedule)
+
+    def _pull(self, lr: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how strongly the penalty pulls in a step of these sizes, (member,), and the sizes, (member, 1, 1)."""
+        return self.sharing_lambda * lr, lr.view(-1, 1, 1)
 
     def _decaying_parts(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Yield parameters that decay, their gradients and the factor: in one part if all share a factor."""
