@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -78,7 +78,8 @@ class Field:
 
     @property
     def what(self) -> str:
-        return "X" if self.name is None else f"Field {self.name!r} of X"
+        """What errors call it."""
+        return _called(self.name)
 
     def read(self, rows: Tensor, dtype: torch.dtype) -> Tensor:
         """Return this part of flat rows, (..., n) -> (..., \\*shape), as its encoder takes it."""
@@ -176,10 +177,7 @@ class EncodedInput:
 def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Field, np.dtype]:
     """Return a field as the rows of a fit define it, and the type of its numbers."""
     encoder = None if encoder is None or encoder == PASSTHROUGH else clone(encoder).learn(values)
-    what = "X" if name is None else f"Field {name!r} of X"
-    numbers = _numbers(encoder, values, what)
-    if encoder is None and numbers.ndim == 1:
-        numbers = numbers[:, None]
+    numbers = _numbers(encoder, values, _called(name))
     shape = numbers.shape[1:]
     stop = start + math.prod(shape)
     if encoder is None:
@@ -187,6 +185,10 @@ def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Fie
     holds_ids = encoder.reads_ids(numbers.dtype)
     found = Field(name, encoder, shape, start, stop, holds_ids, 0)
     return _measured(found, numbers[[0, -1]]), numbers.dtype
+
+
+def _called(name: str | None) -> str:
+    return "X" if name is None else f"Field {name!r} of X"
 
 
 def _is_finite(values: np.ndarray) -> bool:
@@ -215,7 +217,7 @@ def _measured(field: Field, two_rows: np.ndarray) -> Field:
         _refuse_statistics(module, name)
         weight = next(module.parameters(), torch.empty(0))
         flat = torch.as_tensor(two_rows.reshape(2, -1).astype(np.float64))
-        x = Field(None, None, field.shape, 0, flat.shape[1], field.holds_ids, 0).read(flat, weight.dtype)
+        x = replace(field, start=0, stop=flat.shape[1]).read(flat, weight.dtype)
         before = [value.clone() for value in module.buffers()]
         features, n_buffered, n_operations = _run(module, x, name)
         if any(not torch.equal(a, b) for a, b in zip(before, module.buffers(), strict=True)):
@@ -224,8 +226,8 @@ def _measured(field: Field, two_rows: np.ndarray) -> Field:
         if not encoder.freeze:
             _check_gradients(module, features, name)
     weights = tuple(tuple(p.shape) for p in module.parameters())
-    own = {"width": features.shape[1], "n_buffered": n_buffered, "n_operations": n_operations, "weights": weights}
-    return Field(**{**vars(field), **own})
+    width = int(features.shape[1])
+    return replace(field, width=width, n_buffered=n_buffered, n_operations=n_operations, weights=weights)
 
 
 def _run(module: nn.Module, x: Tensor, name: str) -> tuple[Any, int, int]:
