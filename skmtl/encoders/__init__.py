@@ -6,6 +6,7 @@
 `TokenEncoder`       texts as token ids
 `Embeddings`         users, items and other ids
 `TorchEncoder`       any torch module
+`KerasEncoder`       any Keras model
 `ENCODERS`           all encoders by name
 `EncodedInput`       the fields of X, and the encoder of each
 ===================  ================================================================
@@ -18,6 +19,7 @@ from skmtl.encoders._embeddings import Embeddings as Embeddings
 from skmtl.encoders._input import EncodedInput as EncodedInput
 from skmtl.encoders._input import Field as Field
 from skmtl.encoders._input import check_encoders as check_encoders
+from skmtl.encoders._keras import KerasEncoder as KerasEncoder
 from skmtl.encoders._tokens import TokenEncoder as TokenEncoder
 from skmtl.encoders._torch import TorchEncoder as TorchEncoder
 

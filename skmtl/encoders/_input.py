@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from skmtl._seeding import own_generator
 from skmtl.encoders._base import Encoder
+from skmtl.encoders._cost import run_counted
 
 PASSTHROUGH = "passthrough"
 NO_ROWS = "X must have at least one row. Found shape {}."
@@ -231,29 +232,12 @@ def _measured(field: Field, two_rows: np.ndarray) -> Field:
 
 
 def _run(module: nn.Module, x: Tensor, name: str) -> tuple[Any, int, int]:
-    """Return the features, and for each row the numbers kept and the multiplications beside one per weight."""
-    kept, work = [0], [0]
-
-    def note(layer: nn.Module, _: Any, out: Any) -> None:
-        outputs = out if isinstance(out, tuple) else (out,)
-        size = sum(value.numel() for value in outputs if isinstance(value, Tensor)) // 2
-        kept[0] += size
-        weights = [p for p in layer.parameters(recurse=False) if p.ndim > 1]
-        if weights and not isinstance(layer, nn.Embedding):
-            work[0] += sum(p.numel() for p in weights) * max(0, size // len(weights[0]) - 1)
-
-    leaves = [layer for layer in module.modules() if not list(layer.children())]
-    handles = [layer.register_forward_hook(note) for layer in leaves]
     try:
-        features = module(x)
+        return run_counted(module, x)
     except Exception as error:
         raise ValueError(
             f"{name} failed on two rows of shape {tuple(x.shape)} and type {x.dtype}: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        for handle in handles:
-            handle.remove()
-    return features, kept[0], work[0]
 
 
 def _check_features(features: Any, name: str, shape: tuple[int, ...]) -> None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from torch import nn
 
-from skmtl.encoders._base import WHOLE, Encoder
+from skmtl.encoders._called import CalledEncoder
 
 
-class TorchEncoder(Encoder):
+class TorchEncoder(CalledEncoder):
     """A torch module of your own, from what a row of X holds to features.
 
     Parameters
@@ -19,7 +18,7 @@ class TorchEncoder(Encoder):
     module : type or callable
         An `nn.Module` class, or a function that returns a module; importable, so that fits can be pickled.
     params : dict, default=None
-        What it is called with.
+        What it is called with. A search reaches keywords of the module by their names, as ``encoder__width``.
     freeze : bool, default=False
         Whether the weights stay as they were built, as those of a pretrained module may.
     lr : float, default=None
@@ -39,6 +38,7 @@ class TorchEncoder(Encoder):
     """
 
     name = "torch"
+    holds = "module"
 
     def __init__(
         self,
@@ -59,16 +59,8 @@ class TorchEncoder(Encoder):
                 f"TorchEncoder: module must be an nn.Module class or a function that returns one, and not a module "
                 f"itself. Found {type(self.module).__name__}."
             )
-        name = getattr(self.module, "__qualname__", "")
-        if "<lambda>" in name or "<locals>" in name:
-            raise ValueError(
-                f"TorchEncoder: module must be importable, so that fits can be pickled. Found {name}: define it at the "
-                f"top level of a file."
-            )
-        module = self.module(**(self.params or {}))
+        name = self._importable()
+        module = self._call()
         if not isinstance(module, nn.Module):
             raise TypeError(f"TorchEncoder: {name} must return an nn.Module. Found {type(module).__name__}.")
         return module
-
-    def reads_ids(self, dtype: np.dtype) -> bool:
-        return dtype.kind in WHOLE
