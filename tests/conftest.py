@@ -1,8 +1,9 @@
-"""What every test runs under: one torch thread, no display."""
+"""What every test runs under: one torch thread, no display, Keras on torch."""
 
 import os
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["KERAS_BACKEND"] = "torch"
 
 import numpy as np
 import pytest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -40,8 +40,9 @@ class KerasEncoder(CalledEncoder):
     is first imported.
 
     The model takes (batch, \\*shape), with shape that of a row of X, and returns (batch, width). Whole numbers in X
-    arrive as int64, other numbers in the network's precision. It is trained by the estimator: `compile` and `fit` of
-    Keras, its optimizers and callbacks have no part in it. Regularizers and constraints of Keras are refused.
+    arrive as int64. Keras on torch multiplies in float32, also with ``dtype="float64"``. The model is trained by the
+    estimator: `compile` and `fit` of Keras, its optimizers and callbacks have no part in it. Regularizers and
+    constraints of Keras are refused.
 
     `random_state` decides the initial weights and what layers such as Dropout and GaussianNoise draw in training; seeds
     that are given to these layers are not used. A layer of your own must hold a ``keras.random.SeedGenerator``, for
@@ -90,8 +91,8 @@ class KerasEncoder(CalledEncoder):
             )
         self._importable()
         seed = int(torch.randint(N_SEEDS, ()))
-        model = _make(self._call, shape, torch.float32, seed)
-        _refuse(model)
+        model = _make(self._call, shape, seed)
+        _refuse(keras, model)
         return _KerasModule(self._call, shape, model)
 
 
@@ -104,39 +105,30 @@ class _KerasModule(nn.Module):
 
     def __init__(self, make: Callable[[], Any], shape: tuple[int, ...], model: Any) -> None:
         super().__init__()
-        self._make, self._shape, self._precision = make, shape, torch.float32
-        self._names: list[str] = []
-        self._hold(model)
-        for k, variable in enumerate(self._weights):
-            self._names.append(f"{k}_{variable.name}")
-            self._register(self._names[-1], variable.value.detach(), is_trained=variable.trainable)
-
-    def _register(self, name: str, value: Tensor, is_trained: bool) -> None:
-        if is_trained:
-            self.register_parameter(name, nn.Parameter(value))
-        else:
-            self.register_buffer(name, value)
-
-    def _hold(self, model: Any) -> None:
-        """Take a model; as a list, for torch would register the model's own parameters."""
-        self._model = [model]
+        self._make, self._shape = make, shape
+        self._model = [model]  # in a list, or torch would register the model's own parameters
         self._weights = list(model.weights)
-        own = {id(variable) for variable in self._weights}
-        self._seeds = [v for v in model.variables if id(v) not in own and v.name == "seed_generator_state"]
+        known = {id(variable) for variable in self._weights}
+        self._seeds = [v for v in model.variables if id(v) not in known and v.name == "seed_generator_state"]
+        self._names = [f"{k}_{variable.name}" for k, variable in enumerate(self._weights)]
+        self._dtypes = [variable.value.dtype for variable in self._weights]
+        for name, variable in zip(self._names, self._weights, strict=True):
+            value = variable.value.detach()
+            if variable.trainable:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
 
     def forward(self, x: Tensor) -> Tensor:
         keras = _import_keras()
         values = [getattr(self, name) for name in self._names]
-        precision = next((v.dtype for v in [*values, x] if v.is_floating_point()), torch.float32)
-        if precision != self._precision:
-            self._hold(_make(self._make, self._shape, precision, seed=0))
-            self._precision = precision
-        for variable, value in zip(self._weights, values, strict=True):
-            variable._value = value
+        for variable, value, dtype in zip(self._weights, values, self._dtypes, strict=True):
+            variable._value = value.to(dtype)
         with keras.device(str(x.device)):
             if self.training and self._seeds:
                 self._draw_seeds()
             features = self._model[0](x, training=self.training)
+        precision = next((v.dtype for v in [*values, x] if v.is_floating_point()), torch.float32)
         return features.to(precision) if isinstance(features, Tensor) and features.is_floating_point() else features
 
     def _draw_seeds(self) -> None:
@@ -145,16 +137,14 @@ class _KerasModule(nn.Module):
             state.assign([seed, 0])
 
     def __reduce__(self) -> tuple[Any, ...]:
-        tensors = {name: getattr(self, name) for name in self._names}
+        tensors = [getattr(self, name) for name in self._names]
         return _restored, (self._make, self._shape, tensors, self.training)
 
 
-def _restored(make: Callable[[], Any], shape: tuple[int, ...], tensors: dict[str, Tensor], training: bool) -> nn.Module:
+def _restored(make: Callable[[], Any], shape: tuple[int, ...], tensors: list[Tensor], training: bool) -> nn.Module:
     """Return a module with these weights, around a new model."""
-    _import_keras()
-    module = _KerasModule(make, shape, _make(make, shape, torch.float32, seed=0))
-    for name, (own, value) in zip(module._names, zip(tensors, tensors.values(), strict=True), strict=True):
-        assert name == own
+    module = _KerasModule(make, shape, _make(make, shape, seed=0))
+    for name, value in zip(module._names, tensors, strict=True):
         setattr(module, name, value)
     return module.train(training)
 
@@ -174,14 +164,14 @@ def _import_keras() -> ModuleType:
     return keras
 
 
-def _make(make: Callable[[], Any], shape: tuple[int, ...], precision: torch.dtype, seed: int) -> Any:
+def _make(make: Callable[[], Any], shape: tuple[int, ...], seed: int) -> Any:
     """Return a new model on the CPU, with all of its weights: those of some models begin to exist in a pass."""
     keras = _import_keras()
-    with _drawing_from(seed), _in_precision(keras, precision), keras.device("cpu"), torch.inference_mode(False):
+    with _drawing_from(seed), keras.device("cpu"), torch.inference_mode(False):
         model = make()
         if not isinstance(model, keras.layers.Layer):
             raise TypeError(f"KerasEncoder: make_model must return a Keras model. Found {type(model).__name__}.")
-        row = torch.zeros((1, *shape), dtype=precision)
+        row = torch.zeros((1, *shape))
         try:
             with torch.no_grad():
                 model(row, training=False)
@@ -207,21 +197,7 @@ def _drawing_from(seed: int) -> Iterator[None]:
             np.random.set_state(numpy_before)  # noqa: NPY002
 
 
-@contextmanager
-def _in_precision(keras: ModuleType, precision: torch.dtype) -> Iterator[None]:
-    """Let layers that are made in a block compute in this precision."""
-    name = str(precision).removeprefix("torch.")
-    float_before, policy_before = keras.config.floatx(), keras.config.dtype_policy()
-    try:
-        keras.config.set_floatx(name)
-        keras.config.set_dtype_policy(name)
-        yield
-    finally:
-        keras.config.set_floatx(float_before)
-        keras.config.set_dtype_policy(policy_before)
-
-
-def _refuse(model: Any) -> None:
+def _refuse(keras: ModuleType, model: Any) -> None:
     """Refuse what Keras' own `fit` would do and a step of the estimator does not, and what a copy would lose."""
     if model.losses:
         raise ValueError(
@@ -231,10 +207,7 @@ def _refuse(model: Any) -> None:
     constrained = [v.path for v in model.weights if v.constraint is not None]
     if constrained:
         raise ValueError(f"KerasEncoder: weights must not have constraints. Found them on {constrained[:5]}.")
-    wrapped = sorted(_wrappers(model._flatten_layers()))
+    layers = model._flatten_layers()
+    wrapped = [layer.name for layer in layers if isinstance(layer, keras.layers.TorchModuleWrapper)]
     if wrapped:
         raise ValueError(f"KerasEncoder: the model must not hold torch modules. Found {wrapped[:5]}: use TorchEncoder.")
-
-
-def _wrappers(layers: Sequence[Any]) -> Iterator[str]:
-    return (layer.name for layer in layers if type(layer).__name__ == "TorchModuleWrapper")
