@@ -37,7 +37,7 @@ def test_what_a_package_shows_has_its_module_path(package):
         assert private == []
 
 
-@pytest.mark.parametrize("heavy", ["matplotlib", "pandas", "polars", "torch._dynamo"])
+@pytest.mark.parametrize("heavy", ["keras", "matplotlib", "pandas", "polars", "torch._dynamo"])
 def test_import_adds_nothing_heavy(heavy):
     code = f"""
 import sys, torch, sklearn, skorch  # skorch imports pandas where it is installed

@@ -274,5 +274,5 @@ def _refuse_statistics(module: nn.Module, name: str) -> None:
 def _raise_statistics(name: str) -> None:
     raise ValueError(
         f"{name}: the module keeps statistics of batches, as BatchNorm does, so that what it gives for a row "
-        f"depends on other rows. Use nn.GroupNorm or nn.LayerNorm instead."
+        f"depends on other rows. Use GroupNorm or LayerNorm instead, in Keras GroupNormalization or LayerNormalization."
     )
