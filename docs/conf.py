@@ -3,6 +3,7 @@
 import os
 import sys
 import warnings
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -63,7 +64,7 @@ copybutton_prompt_is_regexp = True
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
     "gallery_dirs": ["gallery"],
-    "filename_pattern": r"[/\\]\d{4}_\w+\.py$",
+    "filename_pattern": rf"[/\\]\d{{4}}_{'' if find_spec('keras') else '(?!keras)'}\w+\.py$",  # those that are run
     "within_subsection_order": "FileNameSortKey",
     "backreferences_dir": "api/generated/backreferences",  # the examples on the page of each object
     "doc_module": ("skmtl",),
