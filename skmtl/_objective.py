@@ -13,13 +13,15 @@ part, and then the two are the same). Losses and weights have a column per task.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skmtl._memory import moved
-from skmtl.tasks import TaskLayout, average_members
+from skmtl.losses import Loss
+from skmtl.tasks import LossGroup, TaskLayout, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
 
@@ -98,19 +100,18 @@ class LossPass:
     """
 
     def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
-        groups = layout.groups
-        self._groups, self._raw = groups, raw
-        own = [raw[..., group.columns] for group in groups]  # of each loss
-        scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
-        self._by_loss = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
-        if len(groups) > 1:
-            self._sizes = [group.loss.n_parts for group in groups]
-            self._own_losses = [raw.new_empty(len(raw), size) for size in self._sizes]
-        self._sum_parts = None
+        self._raw, self._layout, self._sum_parts = raw, layout, None
+        self._passes: list[Callable[[Tensor, Tensor, Tensor], None]]
+        if len(layout.groups) == 1:
+            self._passes = [_pass_of(layout.groups[0], raw)]
+        elif all(_gives_steps(group.loss) for group in layout.groups):
+            self._passes = [_JointPass(layout, raw)]
+        else:
+            self._passes = [_pass_of(group, raw) for group in layout.groups]
         if not layout.has_one_part_each:
             self._sum_parts = _PartSums(layout)
-            self._part_losses = raw.new_empty(len(raw), layout.n_parts)
-            self._owners = torch.as_tensor(layout.owners, device=raw.device)
+            self._part_losses = raw.new_zeros(len(raw), layout.n_parts + 1)  # the last column stays 0
+            self._own_losses = self._part_losses[:, :-1]
 
     def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
@@ -124,29 +125,105 @@ class LossPass:
         weigh : callable
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
-        losses = out if self._sum_parts is None else self._part_losses
-        if len(self._by_loss) == 1:
-            weighted_losses, columns, scratch = self._by_loss[0]
-            weighted_losses(columns, target, coefficient, losses, scratch)
+        losses = out if self._sum_parts is None else self._own_losses
+        if len(self._passes) == 1:
+            self._passes[0](target, coefficient, losses)
         else:
-            targets = target.split_with_sizes(self._sizes, -1)
-            shared = coefficient.ndim == 0
-            coefficients = [coefficient] * len(targets) if shared else coefficient.split_with_sizes(self._sizes, -1)
-            each = zip(self._by_loss, targets, coefficients, self._own_losses, strict=True)
-            for (weighted_losses, columns, scratch), own_target, own_coefficient, own in each:
-                weighted_losses(columns, own_target, own_coefficient, own, scratch)
-            torch.cat(self._own_losses, -1, out=losses)
+            for group, one in zip(self._layout.groups, self._passes, strict=True):
+                parts = group.parts
+                one(target[..., parts], _of_parts(coefficient, parts), losses[:, parts])
         if self._sum_parts is not None:
-            out.copy_(self._sum_parts(losses))
+            self._sum_parts.of_padded(self._part_losses, out)
         task_weights = weigh(out)
         if task_weights is not None:
-            self._raw.mul_(self._by_column(task_weights).unsqueeze(-2))
+            self._raw.mul_(task_weights.index_select(-1, self._owners).unsqueeze(-2))
 
-    def _by_column(self, values: Tensor) -> Tensor:
-        """Return one value per task, (member, task), for each raw column: (member, n_outputs)."""
-        if self._sum_parts is not None:
-            values = values[:, self._owners]
-        return torch.cat([values[..., g.parts].repeat(1, g.loss.width) for g in self._groups], dim=-1)
+    @cached_property
+    def _owners(self) -> Tensor:
+        """The task of each raw column."""
+        with torch.inference_mode(False):
+            return torch.as_tensor(self._layout.column_owners, device=self._raw.device)
+
+
+class _GroupPass:
+    """Losses and gradient of one group, whose loss gives a step."""
+
+    def __init__(self, group: LossGroup, raw: Tensor) -> None:
+        view = group.view(raw)
+        self._labels = torch.empty_like(view[..., 0, :])
+        self._step = group.loss.bind(view, self._labels)
+        self._is_wide = group.loss.width > 1
+        self._gradient = view if self._is_wide else view.squeeze(-2)
+
+    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+        self._step(target)
+        if coefficient.ndim == 0:
+            torch.sum(self._labels, -2, out=out).mul_(coefficient)
+        else:
+            torch.sum(self._labels.mul_(coefficient), -2, out=out)
+            coefficient = coefficient.unsqueeze(-2) if self._is_wide else coefficient
+        self._gradient.mul_(coefficient)
+
+
+class _OwnPass:
+    """Losses and gradient of one group, whose loss does all itself."""
+
+    def __init__(self, group: LossGroup, raw: Tensor) -> None:
+        self._compute, self._columns = group.loss.weighted_losses, raw[..., group.columns]
+        self._scratch = torch.empty_like(self._columns), torch.empty_like(self._columns)
+
+    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+        self._compute(self._columns, target, coefficient, out, self._scratch)
+
+
+class _JointPass:
+    """Losses and gradient of several groups: each computes those of its labels, which are then weighted at once.
+
+    The batch lies last in memory, so that the columns of a group are next to each other.
+    """
+
+    def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
+        shape = len(raw), layout.n_parts, raw.shape[1]
+        self._raw, self._layout = raw, layout
+        self._labels, self._target = (raw.new_empty(shape).transpose(1, 2) for _ in range(2))
+        self._steps = [
+            (group.loss.bind(group.view(raw), self._labels[..., group.parts]), self._target[..., group.parts])
+            for group in layout.groups
+        ]
+
+    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
+        self._target.copy_(target)
+        for step, own_target in self._steps:
+            step(own_target)
+        if coefficient.ndim == 0:
+            torch.sum(self._labels, -2, out=out).mul_(coefficient)
+            self._raw.mul_(coefficient)
+            return
+        own, of_columns, column_parts = self._coefficients
+        torch.sum(self._labels.mul_(own.copy_(coefficient)), -2, out=out)
+        if of_columns is not own:
+            torch.index_select(own, -1, column_parts, out=of_columns)
+        self._raw.mul_(of_columns)
+
+    @cached_property
+    def _coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Buffers for the coefficients of parts and of raw columns, and the part of each column."""
+        with torch.inference_mode(False):
+            own = torch.empty_like(self._labels)
+            column_parts = torch.as_tensor(self._layout.column_parts, device=own.device)
+            shape = len(own), len(column_parts), own.shape[1]
+            of_columns = own if self._raw.shape[-1] == own.shape[-1] else own.new_empty(shape).transpose(1, 2)
+            return own, of_columns, column_parts
+
+
+def _pass_of(group: LossGroup, raw: Tensor) -> _GroupPass | _OwnPass:
+    return (_GroupPass if _gives_steps(group.loss) else _OwnPass)(group, raw)
+
+
+def _gives_steps(loss: Loss) -> bool:
+    """Return whether the loss leaves weights and sums to a pass."""
+    kind = type(loss)
+    return kind.bind is not Loss.bind and kind.weighted_losses is Loss.weighted_losses and not loss.needs_autograd
 
 
 def _of_parts(coefficient: Tensor, parts: slice) -> Tensor:
@@ -167,8 +244,15 @@ class _PartSums:
         index = np.full((layout.n_tasks, max(map(len, of_task))), layout.n_parts)
         for task, parts in enumerate(of_task):
             index[task, : len(parts)] = parts
-        self._index = torch.as_tensor(index)  # (task, part of the task)
+        self._index, self._shape = torch.as_tensor(index.ravel()), index.shape  # (task, part of the task)
 
     def __call__(self, losses: Tensor) -> Tensor:
+        return self._gather(nn.functional.pad(losses, (0, 1))).sum(-1)
+
+    def of_padded(self, losses: Tensor, out: Tensor) -> None:
+        """Write the sums to `out`, of losses with the added column."""
+        torch.sum(self._gather(losses), -1, out=out)
+
+    def _gather(self, losses: Tensor) -> Tensor:
         self._index = moved(self._index, losses.device)
-        return nn.functional.pad(losses, (0, 1))[..., self._index].sum(-1)
+        return losses.index_select(-1, self._index).unflatten(-1, self._shape)
