@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from skmtl._memory import moved
 from skmtl.losses import Loss
+from skmtl.losses._base import Step
 from skmtl.tasks import LossGroup, TaskLayout, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
@@ -100,14 +101,18 @@ class LossPass:
     """
 
     def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
-        self._raw, self._layout, self._sum_parts = raw, layout, None
-        self._passes: list[Callable[[Tensor, Tensor, Tensor], None]]
-        if len(layout.groups) == 1:
-            self._passes = [_pass_of(layout.groups[0], raw)]
-        elif all(_gives_steps(group.loss) for group in layout.groups):
-            self._passes = [_JointPass(layout, raw)]
+        self._layout, self._raw = layout, raw
+        self._step = self._sum_parts = None
+        self._each: list[tuple[slice, LossPass]] = []  # a pass for each group, where some loss does all itself
+        loss = layout.groups[0].loss
+        self._is_plain = loss.width == 1  # whether raw columns are parts
+        if len(layout.groups) > 1:
+            self._bind_several()
+        elif _gives_steps(loss):
+            self._labels = torch.empty_like(raw if self._is_plain else raw[..., : loss.n_parts])
+            self._step = loss.bind(raw, self._labels)
         else:
-            self._passes = [_pass_of(group, raw) for group in layout.groups]
+            self._compute, self._scratch = loss.weighted_losses, (torch.empty_like(raw), torch.empty_like(raw))
         if not layout.has_one_part_each:
             self._sum_parts = _PartSums(layout)
             self._part_losses = raw.new_zeros(len(raw), layout.n_parts + 1)  # the last column stays 0
@@ -126,104 +131,74 @@ class LossPass:
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
         losses = out if self._sum_parts is None else self._own_losses
-        if len(self._passes) == 1:
-            self._passes[0](target, coefficient, losses)
+        if self._step is not None:
+            self._step(target)
+            if coefficient.ndim == 0:
+                torch.sum(self._labels, -2, out=losses).mul_(coefficient)
+            else:
+                torch.sum(self._labels.mul_(coefficient), -2, out=losses)
+                if not self._is_plain:
+                    coefficient = coefficient.index_select(-1, self._column_parts)
+            self._raw.mul_(coefficient)
+        elif self._each:
+            for parts, one in self._each:
+                one(target[..., parts], _of_parts(coefficient, parts), losses[:, parts], _equally)
         else:
-            for group, one in zip(self._layout.groups, self._passes, strict=True):
-                parts = group.parts
-                one(target[..., parts], _of_parts(coefficient, parts), losses[:, parts])
+            self._compute(self._raw, target, coefficient, losses, self._scratch)
         if self._sum_parts is not None:
             self._sum_parts.of_padded(self._part_losses, out)
         task_weights = weigh(out)
         if task_weights is not None:
-            self._raw.mul_(task_weights.index_select(-1, self._owners).unsqueeze(-2))
+            self._raw.mul_(task_weights.index_select(-1, self._column_owners).unsqueeze(-2))
 
-    @cached_property
-    def _owners(self) -> Tensor:
-        """The task of each raw column."""
-        with torch.inference_mode(False):
-            return torch.as_tensor(self._layout.column_owners, device=self._raw.device)
-
-
-class _GroupPass:
-    """Losses and gradient of one group, whose loss gives a step."""
-
-    def __init__(self, group: LossGroup, raw: Tensor) -> None:
-        view = group.view(raw)
-        self._labels = torch.empty_like(view[..., 0, :])
-        self._step = group.loss.bind(view, self._labels)
-        self._is_wide = group.loss.width > 1
-        self._gradient = view if self._is_wide else view.squeeze(-2)
-
-    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
-        self._step(target)
-        if coefficient.ndim == 0:
-            torch.sum(self._labels, -2, out=out).mul_(coefficient)
-        else:
-            torch.sum(self._labels.mul_(coefficient), -2, out=out)
-            coefficient = coefficient.unsqueeze(-2) if self._is_wide else coefficient
-        self._gradient.mul_(coefficient)
-
-
-class _OwnPass:
-    """Losses and gradient of one group, whose loss does all itself."""
-
-    def __init__(self, group: LossGroup, raw: Tensor) -> None:
-        self._compute, self._columns = group.loss.weighted_losses, raw[..., group.columns]
-        self._scratch = torch.empty_like(self._columns), torch.empty_like(self._columns)
-
-    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
-        self._compute(self._columns, target, coefficient, out, self._scratch)
-
-
-class _JointPass:
-    """Losses and gradient of several groups: each computes those of its labels, which are then weighted at once.
-
-    The batch lies last in memory, so that the columns of a group are next to each other.
-    """
-
-    def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
-        shape = len(raw), layout.n_parts, raw.shape[1]
-        self._raw, self._layout = raw, layout
-        self._labels, self._target = (raw.new_empty(shape).transpose(1, 2) for _ in range(2))
-        self._steps = [
-            (group.loss.bind(group.view(raw), self._labels[..., group.parts]), self._target[..., group.parts])
-            for group in layout.groups
-        ]
-
-    def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor) -> None:
-        self._target.copy_(target)
-        for step, own_target in self._steps:
-            step(own_target)
-        if coefficient.ndim == 0:
-            torch.sum(self._labels, -2, out=out).mul_(coefficient)
-            self._raw.mul_(coefficient)
+    def _bind_several(self) -> None:
+        layout, raw = self._layout, self._raw
+        if not all(_gives_steps(group.loss) for group in layout.groups):
+            self._each = [(g.parts, LossPass(_alone(g.loss), raw[..., g.columns])) for g in layout.groups]
             return
-        own, of_columns, column_parts = self._coefficients
-        torch.sum(self._labels.mul_(own.copy_(coefficient)), -2, out=out)
-        if of_columns is not own:
-            torch.index_select(own, -1, column_parts, out=of_columns)
-        self._raw.mul_(of_columns)
+        self._is_plain = layout.n_outputs == layout.n_parts
+        self._labels = raw.new_empty(len(raw), layout.n_parts, raw.shape[1]).mT  # the batch lies last in memory,
+        self._step = _joint_step(layout, raw, self._labels)  # so that what a loss reads is in one piece
 
     @cached_property
-    def _coefficients(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Buffers for the coefficients of parts and of raw columns, and the part of each column."""
-        with torch.inference_mode(False):
-            own = torch.empty_like(self._labels)
-            column_parts = torch.as_tensor(self._layout.column_parts, device=own.device)
-            shape = len(own), len(column_parts), own.shape[1]
-            of_columns = own if self._raw.shape[-1] == own.shape[-1] else own.new_empty(shape).transpose(1, 2)
-            return own, of_columns, column_parts
+    def _column_parts(self) -> Tensor:
+        return torch.as_tensor(self._layout.column_parts, device=self._raw.device)
+
+    @cached_property
+    def _column_owners(self) -> Tensor:
+        return torch.as_tensor(self._layout.column_owners, device=self._raw.device)
 
 
-def _pass_of(group: LossGroup, raw: Tensor) -> _GroupPass | _OwnPass:
-    return (_GroupPass if _gives_steps(group.loss) else _OwnPass)(group, raw)
+def _joint_step(layout: TaskLayout, raw: Tensor, labels: Tensor) -> Step:
+    """Return the step of several losses; `labels` receives the loss of each label."""
+    targets = torch.empty_like(labels)
+    steps = [
+        (group.loss.bind(raw[..., group.columns], labels[..., group.parts]), targets[..., group.parts])
+        for group in layout.groups
+    ]
+
+    def step(target: Tensor) -> None:
+        targets.copy_(target)
+        for one, own_target in steps:
+            one(own_target)
+
+    return step
 
 
 def _gives_steps(loss: Loss) -> bool:
     """Return whether the loss leaves weights and sums to a pass."""
     kind = type(loss)
     return kind.bind is not Loss.bind and kind.weighted_losses is Loss.weighted_losses and not loss.needs_autograd
+
+
+def _alone(loss: Loss) -> TaskLayout:
+    """Return the layout of one loss whose parts are tasks."""
+    places, parts = np.arange(loss.n_parts), slice(0, loss.n_parts)
+    return TaskLayout((LossGroup(loss, parts, slice(0, loss.width * loss.n_parts)),), places, places, places)
+
+
+def _equally(losses: Tensor) -> None:
+    """Weigh no task."""
 
 
 def _of_parts(coefficient: Tensor, parts: slice) -> Tensor:

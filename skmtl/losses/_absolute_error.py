@@ -24,10 +24,8 @@ class AbsoluteError(Loss):
         return (raw.squeeze(-2) - target).abs()
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        residual = raw.squeeze(-2)
-
         def step(target: Tensor) -> None:
-            residual.sub_(target)
+            residual = raw.sub_(target)
             torch.abs(residual, out=losses)
             residual.sign_()
 

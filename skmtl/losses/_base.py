@@ -86,6 +86,10 @@ class Loss(ABC):
             Loss of each label, in nats unless the class documents another unit.
         """
 
+    def by_class(self, raw: Tensor) -> Tensor:
+        """Return a view of raw outputs: (..., width * part) -> (..., width, part)."""
+        return raw.unflatten(-1, (self.width, self.n_parts))
+
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
         """Return the prediction in encoded units: (..., batch, width, part) -> (..., batch, part)."""
@@ -120,8 +124,9 @@ class Loss(ABC):
 
         Parameters
         ----------
-        raw : Tensor of shape (member, batch, width, part)
-            Will hold the network outputs; the function overwrites them by the derivative of each label's loss by them.
+        raw : Tensor of shape (member, batch, width * part)
+            Will hold the network outputs, class before part; the function overwrites them by the derivative of each
+            label's loss by them.
         losses : Tensor of shape (member, batch, part)
             Will receive the loss of each label.
 
@@ -156,7 +161,7 @@ class Loss(ABC):
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()
-            weighted = self.weighted(leaf.unflatten(-1, (self.width, self.n_parts)), target, coefficient).sum(-2)
+            weighted = self.weighted(self.by_class(leaf), target, coefficient).sum(-2)
             (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
         out.copy_(weighted.detach())
         raw.copy_(gradient)

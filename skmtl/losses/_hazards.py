@@ -72,6 +72,7 @@ class Hazards(Loss):
                 logistic(target)
 
             return single
+        raw = self.by_class(raw)
         odds = torch.zeros_like(raw[..., :1, :].expand(-1, -1, self.width + 1, -1))  # of no event first
         gradient = torch.empty_like(odds)
         of_events, by_events = odds[..., 1:, :], gradient[..., 1:, :]

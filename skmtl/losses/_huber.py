@@ -30,11 +30,9 @@ class Huber(Loss):
         return F.huber_loss(raw, target.expand_as(raw), reduction="none")
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        slope = raw.squeeze(-2)
-
         def step(target: Tensor) -> None:
-            residual = torch.sub(slope, target, out=losses)
-            torch.clamp(residual, -1.0, 1.0, out=slope)
+            residual = torch.sub(raw, target, out=losses)
+            slope = torch.clamp(residual, -1.0, 1.0, out=raw)
             residual.sub_(slope, alpha=0.5).mul_(slope)  # r s - s² / 2
 
         return step

@@ -28,11 +28,9 @@ class Logistic(Loss):
         return F.softplus(logit) - target * logit
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        logit = raw.squeeze(-2)
-
         def step(target: Tensor) -> None:
-            F.softplus(logit, out=losses).addcmul_(target, logit, value=-1.0)
-            logit.sigmoid_().sub_(target)
+            F.softplus(raw, out=losses).addcmul_(target, raw, value=-1.0)
+            raw.sigmoid_().sub_(target)
 
         return step
 

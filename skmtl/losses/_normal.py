@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import number
 
 BOUND = 12.0
 """Of log variances, in either direction: six thousandths to four hundred standard deviations of the target."""
@@ -37,7 +38,7 @@ class Normal(Loss):
         return 0.5 * (log_variance + (raw[..., 0, :] - target).square() * torch.exp(-log_variance))
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        mean, given, half = raw[..., 0, :], raw[..., 1, :], raw.new_tensor(0.5)
+        (mean, given), half = self.by_class(raw).unbind(-2), number(0.5, raw.dtype, raw.device)
         log_deviation, deviation, inside = (torch.empty_like(losses) for _ in range(3))
 
         def step(target: Tensor) -> None:

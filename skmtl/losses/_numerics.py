@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -15,6 +17,13 @@ def inverse_softplus(values: Tensor) -> Tensor:
 def log_complement(log_p: Tensor) -> Tensor:
     """Return log(1 - p) of log p <= 0, where p is at most the largest number below 1."""
     return torch.log(-torch.expm1(log_p.clamp_max(-torch.finfo(log_p.dtype).eps)))
+
+
+@cache
+def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a number as a tensor: torch makes one of a Python number at every use, which takes longer than using it."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 class Constant:

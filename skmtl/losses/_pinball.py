@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
-from skmtl.losses._numerics import Constant
+from skmtl.losses._numerics import Constant, number
 
 
 class Pinball(Loss):
@@ -49,11 +49,11 @@ class Pinball(Loss):
         return torch.maximum(levels * below, (levels - 1.0) * below)
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        slope, levels, zero = raw.squeeze(-2), self._levels.like(raw), raw.new_zeros(())
+        levels, zero = self._levels.like(raw), number(0.0, raw.dtype, raw.device)
 
         def step(target: Tensor) -> None:
-            residual = torch.sub(slope, target, out=losses)
-            torch.gt(residual, zero, out=slope).sub_(levels)  # 1 - level above the target, -level below
+            residual = torch.sub(raw, target, out=losses)
+            slope = torch.gt(residual, zero, out=raw).sub_(levels)  # 1 - level above the target, -level below
             residual.mul_(slope)
 
         return step

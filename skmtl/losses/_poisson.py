@@ -27,12 +27,12 @@ class Poisson(Loss):
         return log_rate.exp() - target * log_rate
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        log_rate, rate = raw.squeeze(-2), torch.empty_like(losses)
+        rate = torch.empty_like(losses)
 
         def step(target: Tensor) -> None:
-            torch.exp(log_rate, out=rate)
-            torch.addcmul(rate, target, log_rate, value=-1.0, out=losses)
-            torch.sub(rate, target, out=log_rate)
+            torch.exp(raw, out=rate)
+            torch.addcmul(rate, target, raw, value=-1.0, out=losses)
+            torch.sub(rate, target, out=raw)
 
         return step
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
-from skmtl.losses._numerics import Constant, inverse_softplus
+from skmtl.losses._numerics import Constant, number, inverse_softplus
 
 
 class Quantiles(Loss):
@@ -67,10 +67,10 @@ class Quantiles(Loss):
         return torch.maximum(levels * below, (levels - 1.0) * below).mean(-2)
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        share, zero = 1.0 / self.width, raw.new_zeros(())
+        share, zero = 1.0 / self.width, number(0.0, raw.dtype, raw.device)
         minus_levels, at_zero = self._levels.like(raw)[..., None] * -share, self._at_zero.like(raw)[..., None]
         sums = self._sums.like(raw).expand(len(raw), -1, -1)
-        raw, losses = raw.movedim(1, -1), losses.movedim(1, -1)  # (member, width, part, batch)
+        raw, losses = self.by_class(raw).movedim(1, -1), losses.movedim(1, -1)  # (member, width, part, batch)
         steps, factor, residual, slope = (raw.new_ones(raw.shape) for _ in range(4))
         given, slopes = steps[:, 1:], factor[:, 1:]
         steps_, residual_, slope_ = (values.flatten(2) for values in (steps, residual, slope))

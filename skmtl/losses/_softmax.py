@@ -82,6 +82,7 @@ class Softmax(Loss):
         return (1.0 - self.label_smoothing) * own + self.label_smoothing * smooth
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        raw = self.by_class(raw)
         step = cross_entropy(raw, losses, raw)
         if self._unused is None:
             return step

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import number
 
 
 class SquaredError(Loss):
@@ -27,10 +28,10 @@ class SquaredError(Loss):
         return (raw.squeeze(-2) - target).square() * 0.5
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        residual, zero = raw.squeeze(-2), raw.new_zeros(())
+        zero = number(0.0, raw.dtype, raw.device)
 
         def step(target: Tensor) -> None:
-            residual.sub_(target)
+            residual = raw.sub_(target)
             torch.addcmul(zero, residual, residual, value=0.5, out=losses)
 
         return step

@@ -68,6 +68,8 @@ class TreeSoftmax(Loss):
         return -self._below_node(self.log_probabilities(raw), target).logsumexp(-2)
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        raw = self.by_class(raw)
+
         def step(target: Tensor) -> None:
             log_p = self.log_probabilities(raw)
             own = self._below_node(log_p, target)
