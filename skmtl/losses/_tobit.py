@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
-from skmtl.losses._numerics import log_complement
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import Constant, log_complement, number
 
 BOUND = 12.0
 """Of the logarithm of the standard deviation, in either direction."""
@@ -20,12 +20,14 @@ FAR = 1e6
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
+_SIGNS = Constant(torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None, None, None])
+
 
 class Tobit(Loss):
     r"""Negative log likelihood of a normal distribution of which a number or an interval was observed, in nats.
 
     Every two neighbouring parts are one variable. Their targets are its lower and its upper bound: equal where the
-    number is known, -1e10 or 1e10 where there is no bound. The raw outputs are the mean and the logarithm of the
+    number is known, -1e10 or 1e10 where there is no bound; what multiplies the loss of one multiplies that of the other. The raw outputs are the mean and the logarithm of the
     standard deviation :math:`\sigma`, a learned number that X does not change. The loss is that of the first part; that
     of the second is 0.
 
@@ -41,6 +43,7 @@ class Tobit(Loss):
 
     name = "tobit"
     is_joint = True
+    needs_autograd = False
 
     def __init__(self, n_parts: int = 2) -> None:
         super().__init__(n_parts)
@@ -61,23 +64,42 @@ class Tobit(Loss):
         loss = loss.to(raw.dtype)
         return torch.stack([loss, torch.zeros_like(loss)], dim=-1).flatten(-2)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        mean, given = raw[..., 0::2].double(), raw[..., 1::2]
-        log_sigma = given.clamp(-BOUND, BOUND).double()
-        lower, upper = _ends(target, torch.float64)
-        exact, inverse = target[..., 0::2] == target[..., 1::2], torch.exp(-log_sigma)
-        low, high = (((end - mean) * inverse).clamp_(-FAR, FAR) for end in (lower, upper))
-        log_p = _log_between(low, high, ~exact)
-        by_low, by_high = (torch.exp(-0.5 * end.square() - LOG_ROOT - log_p) for end in (low, high))  # density over p
-        by_mean = torch.where(exact, -low, by_high - by_low).mul_(inverse)
-        by_sigma = torch.where(exact, 1.0 - low.square(), high * by_high - low * by_low)
-        by_sigma.mul_((given >= -BOUND) & (given <= BOUND))
-        own = coefficient[..., 0::2] if coefficient.ndim else coefficient
-        loss = torch.where(exact, 0.5 * low.square() + log_sigma, -log_p).mul_(own)
-        out.zero_()[..., 0::2] = loss.sum(-2)
-        raw[..., 0::2], raw[..., 1::2] = by_mean.mul_(own), by_sigma.mul_(own)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        of_first, of_second = _pairs(losses)  # (member, variable, batch)
+        of_second.zero_()
+        shape = len(raw), self.n_parts, raw.shape[1]
+        outputs, targets = (raw.new_empty(shape, dtype=torch.float64).mT for _ in range(2))
+        (mean, given), bounds = _pairs(outputs), _pairs(targets)  # (bound, member, variable, batch)
+        ends, tails, logs, density = (torch.empty_like(bounds, memory_format=torch.contiguous_format) for _ in range(4))
+        log_sigma, sigma, inside, sums = (torch.empty_like(ends[0]) for _ in range(4))
+        (low, high), (lower_tail, upper_tail), (log_lower, log_upper) = ends, tails, logs
+        lower, upper, by_low, by_high = *bounds, *density
+        exact, signed, eps = torch.empty_like(low, dtype=torch.bool), torch.empty_like(ends), torch.finfo(ends.dtype).eps
+        place = ends.dtype, ends.device
+        zero, log_twice, signs = number(0.0, *place), number(math.log(2.0) - LOG_ROOT, *place), _SIGNS.like(ends)
+
+        def step(target: Tensor) -> None:
+            outputs.copy_(raw)
+            targets.copy_(target)
+            torch.clamp(given, -BOUND, BOUND, out=log_sigma)
+            torch.eq(given, log_sigma, out=inside)
+            torch.mul(torch.exp(log_sigma, out=sigma), signs, out=signed)
+            torch.sub(bounds, mean, out=ends).div_(signed).clamp_(-FAR, FAR)  # how far beyond each bound, from the mean
+            torch.eq(lower, upper, out=exact)
+            torch.minimum(low, high, out=lower_tail)
+            torch.maximum(low, high, out=upper_tail).neg_()
+            torch.special.log_ndtr(tails, out=logs)
+            log_p = log_lower.sub_(log_upper).clamp_max_(-eps).expm1_().neg_().log_().add_(log_upper)
+            torch.addcmul(log_twice, ends, ends, value=-0.5, out=density).sub_(log_p).exp_()  # twice the density over p
+            torch.where(exact, ends, density, out=density)
+            torch.addcmul(log_sigma, low, low, value=0.5, out=log_upper)
+            of_first.copy_(torch.where(exact, log_upper, log_p.neg_(), out=log_upper))
+            torch.addcdiv(zero, torch.sub(by_high, by_low, out=sums), sigma, value=0.5, out=mean)
+            torch.sum(density.mul_(ends), 0, out=sums)
+            torch.mul(torch.add(exact, sums, alpha=-0.5, out=sums), inside, out=given)
+            raw.copy_(outputs)
+
+        return step
 
     def moments(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log standard deviation of each variable: (..., 1, part) -> two of (..., part // 2)."""
@@ -99,6 +121,11 @@ class Tobit(Loss):
         mean, log_sigma = self.moments(raw)
         variance = (2 * log_sigma).exp().mean(0) + mean.var(0, correction=0)
         return torch.stack([mean.mean(0), 0.5 * variance.log()], dim=-1).flatten(-2).unsqueeze(-2)
+
+
+def _pairs(values: Tensor) -> Tensor:
+    """Return the first and the second part of each variable: (member, batch, part) -> (2, member, part // 2, batch)."""
+    return values.unflatten(-1, (-1, 2)).movedim(-1, 0).mT
 
 
 def _ends(target: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
