@@ -102,7 +102,9 @@ class LossPass:
 
     def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
         self._layout, self._raw = layout, raw
-        self._step = self._sum_parts = None
+        self._step: Step | None = None
+        self._sum_parts: _PartSums | None = None
+        self._own_coefficient: Tensor | None = None
         self._each: list[tuple[slice, LossPass]] = []  # a pass for each group, where some loss does all itself
         loss = layout.groups[0].loss
         self._is_plain = loss.width == 1  # whether raw columns are parts
@@ -136,9 +138,11 @@ class LossPass:
             if coefficient.ndim == 0:
                 torch.sum(self._labels, -2, out=losses).mul_(coefficient)
             else:
+                if self._own_coefficient is not None:
+                    coefficient = self._own_coefficient.copy_(coefficient)
                 torch.sum(self._labels.mul_(coefficient), -2, out=losses)
                 if not self._is_plain:
-                    coefficient = coefficient.index_select(-1, self._column_parts)
+                    coefficient = coefficient.mT.index_select(-2, self._column_parts).mT
             self._raw.mul_(coefficient)
         elif self._each:
             for parts, one in self._each:
@@ -157,8 +161,9 @@ class LossPass:
             self._each = [(g.parts, LossPass(_alone(g.loss), raw[..., g.columns])) for g in layout.groups]
             return
         self._is_plain = layout.n_outputs == layout.n_parts
-        self._labels = raw.new_empty(len(raw), layout.n_parts, raw.shape[1]).mT  # the batch lies last in memory,
-        self._step = _joint_step(layout, raw, self._labels)  # so that what a loss reads is in one piece
+        shape = len(raw), layout.n_parts, raw.shape[1]  # the batch last in memory: what a loss reads is in one piece
+        self._labels, self._own_coefficient = raw.new_empty(shape).mT, raw.new_empty(shape).mT
+        self._step = _joint_step(layout, raw, self._labels)
 
     @cached_property
     def _column_parts(self) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from skmtl._memory import moved
 from skmtl.losses._base import Loss, Step
-from skmtl.losses._numerics import Constant, inverse_softplus, log_complement
+from skmtl.losses._numerics import Constant, inverse_softplus, log_complement, softplus
 
 ENDLESS = 1e4
 """Log odds at the ends of a scale: of what is certain."""
@@ -85,10 +85,10 @@ class CumulativeLogit(Loss):
             label.mT.copy_(target)
             torch.add(raw, start, out=steps)
             torch.sigmoid(given, out=slopes)
-            F.softplus(given, out=given)
+            softplus(given, out=given)
             torch.baddbmm(ends, to_odds, flat_steps, out=flat_odds)
             torch.gather(odds, 2, index, out=own)
-            F.softplus(outer, out=terms[:, :2])
+            softplus(outer, out=terms[:, :2])
             outer.sigmoid_()
             steep = distance.expm1_().clamp_min_(eps).reciprocal_()
             torch.log1p(steep, out=terms[:, 2])

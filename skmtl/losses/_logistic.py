@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import softplus
 
 
 class Logistic(Loss):
@@ -29,7 +30,7 @@ class Logistic(Loss):
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
         def step(target: Tensor) -> None:
-            F.softplus(raw, out=losses).addcmul_(target, raw, value=-1.0)
+            softplus(raw, out=losses).addcmul_(target, raw, value=-1.0)
             raw.sigmoid_().sub_(target)
 
         return step

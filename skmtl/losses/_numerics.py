@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+softplus: Callable[..., Tensor] = F.softplus
+"""log(1 + exp(x)), with ``out=``, of which torch's types know nothing."""
 
 
 def inverse_softplus(values: Tensor) -> Tensor:
@@ -21,7 +26,7 @@ def log_complement(log_p: Tensor) -> Tensor:
 
 @cache
 def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a number as a tensor: torch makes one of a Python number at every use, which takes longer than using it."""
+    """Return a number as a tensor: to make one of a Python number at every use takes longer than to use it."""
     with torch.inference_mode(False):
         return torch.tensor(value, dtype=dtype, device=device)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
-from skmtl.losses._numerics import Constant, number, inverse_softplus
+from skmtl.losses._numerics import Constant, inverse_softplus, number, softplus
 
 
 class Quantiles(Loss):
@@ -78,7 +78,7 @@ class Quantiles(Loss):
         def step(target: Tensor) -> None:
             torch.add(raw, at_zero, out=steps)
             torch.sigmoid(given, out=slopes)
-            F.softplus(given, out=given)
+            softplus(given, out=given)
             torch.bmm(sums, steps_, out=residual_)
             residual.sub_(target.unsqueeze(-3).transpose(-1, -2))
             torch.gt(residual, zero, out=slope)

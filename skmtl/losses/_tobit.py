@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skmtl.losses._base import Loss, Step
-from skmtl.losses._numerics import Constant, log_complement, number
+from skmtl.losses._numerics import log_complement, number
 
 BOUND = 12.0
 """Of the logarithm of the standard deviation, in either direction."""
@@ -20,16 +20,14 @@ FAR = 1e6
 
 LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
-_SIGNS = Constant(torch.tensor([1.0, -1.0], dtype=torch.float64)[:, None, None, None])
-
 
 class Tobit(Loss):
     r"""Negative log likelihood of a normal distribution of which a number or an interval was observed, in nats.
 
-    Every two neighbouring parts are one variable. Their targets are its lower and its upper bound: equal where the
-    number is known, -1e10 or 1e10 where there is no bound; what multiplies the loss of one multiplies that of the other. The raw outputs are the mean and the logarithm of the
-    standard deviation :math:`\sigma`, a learned number that X does not change. The loss is that of the first part; that
-    of the second is 0.
+    Every two neighbouring parts are one variable, with equal coefficients. Their targets are its lower and its upper
+    bound: equal where the number is known, -1e10 or 1e10 where there is no bound. The raw outputs are the mean and the
+    logarithm of the standard deviation :math:`\sigma`, a learned number that X does not change. The loss is that of the
+    first part; that of the second is 0.
 
     Parameters
     ----------
@@ -65,38 +63,35 @@ class Tobit(Loss):
         return torch.stack([loss, torch.zeros_like(loss)], dim=-1).flatten(-2)
 
     def bind(self, raw: Tensor, losses: Tensor) -> Step:
-        of_first, of_second = _pairs(losses)  # (member, variable, batch)
+        raw, (of_first, of_second) = _pairs(raw), _pairs(losses)  # (2, member, variable, batch)
         of_second.zero_()
-        shape = len(raw), self.n_parts, raw.shape[1]
-        outputs, targets = (raw.new_empty(shape, dtype=torch.float64).mT for _ in range(2))
-        (mean, given), bounds = _pairs(outputs), _pairs(targets)  # (bound, member, variable, batch)
-        ends, tails, logs, density = (torch.empty_like(bounds, memory_format=torch.contiguous_format) for _ in range(4))
-        log_sigma, sigma, inside, sums = (torch.empty_like(ends[0]) for _ in range(4))
-        (low, high), (lower_tail, upper_tail), (log_lower, log_upper) = ends, tails, logs
-        lower, upper, by_low, by_high = *bounds, *density
-        exact, signed, eps = torch.empty_like(low, dtype=torch.bool), torch.empty_like(ends), torch.finfo(ends.dtype).eps
-        place = ends.dtype, ends.device
-        zero, log_twice, signs = number(0.0, *place), number(math.log(2.0) - LOG_ROOT, *place), _SIGNS.like(ends)
+        targets = raw.new_empty(len(losses), self.n_parts, losses.shape[1], dtype=torch.float64).mT
+        outputs, ends, tails, logs, by_ends = (raw.new_empty(raw.shape, dtype=torch.float64) for _ in range(5))
+        bounds, (mean, given), (low, high), (by_low, by_high) = _pairs(targets), outputs, ends, by_ends
+        (lower, upper), (lower_tail, upper_tail), (log_lower, log_upper) = bounds, tails, logs
+        log_sigma, sigma, inside, exact, loss = (torch.empty_like(mean) for _ in range(5))
+        eps, place = torch.finfo(ends.dtype).eps, (ends.dtype, ends.device)
+        zero, log_twice = number(0.0, *place), number(math.log(2.0) - LOG_ROOT, *place)
 
         def step(target: Tensor) -> None:
             outputs.copy_(raw)
             targets.copy_(target)
             torch.clamp(given, -BOUND, BOUND, out=log_sigma)
             torch.eq(given, log_sigma, out=inside)
-            torch.mul(torch.exp(log_sigma, out=sigma), signs, out=signed)
-            torch.sub(bounds, mean, out=ends).div_(signed).clamp_(-FAR, FAR)  # how far beyond each bound, from the mean
+            torch.exp(log_sigma, out=sigma)
+            torch.sub(bounds, mean, out=ends).div_(sigma).clamp_(-FAR, FAR)
+            high.neg_()  # what lies beyond each end is now the lower tail
             torch.eq(lower, upper, out=exact)
             torch.minimum(low, high, out=lower_tail)
             torch.maximum(low, high, out=upper_tail).neg_()
             torch.special.log_ndtr(tails, out=logs)
             log_p = log_lower.sub_(log_upper).clamp_max_(-eps).expm1_().neg_().log_().add_(log_upper)
-            torch.addcmul(log_twice, ends, ends, value=-0.5, out=density).sub_(log_p).exp_()  # twice the density over p
-            torch.where(exact, ends, density, out=density)
-            torch.addcmul(log_sigma, low, low, value=0.5, out=log_upper)
-            of_first.copy_(torch.where(exact, log_upper, log_p.neg_(), out=log_upper))
-            torch.addcdiv(zero, torch.sub(by_high, by_low, out=sums), sigma, value=0.5, out=mean)
-            torch.sum(density.mul_(ends), 0, out=sums)
-            torch.mul(torch.add(exact, sums, alpha=-0.5, out=sums), inside, out=given)
+            torch.addcmul(log_twice, ends, ends, value=-0.5, out=by_ends).sub_(log_p).exp_()  # twice the density over p
+            by_ends.lerp_(ends, exact)  # `where`, but faster: the weights are 0 and 1
+            torch.addcmul(log_sigma, low, low, value=0.5, out=loss)
+            of_first.copy_(log_p.neg_().lerp_(loss, exact))
+            torch.addcdiv(zero, torch.sub(by_high, by_low, out=loss), sigma, value=0.5, out=mean)
+            torch.addcmul(exact, by_low, low, value=-0.5, out=given).addcmul_(by_high, high, value=-0.5).mul_(inside)
             raw.copy_(outputs)
 
         return step
