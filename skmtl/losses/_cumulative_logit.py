@@ -73,30 +73,32 @@ class CumulativeLogit(Loss):
         steps, slope = raw.new_empty(raw.shape), raw.new_ones(raw.shape)
         odds = raw.new_empty(len(raw), 3, self.width + 1, *raw.shape[2:])
         own = odds.new_empty(len(raw), 3, 1, *raw.shape[2:])  # of the label
-        outer, distance, terms = own[:, :2, 0], own[:, 2, 0], torch.empty_like(own[:, :, 0])
-        label = torch.empty_like(distance, dtype=torch.long)  # (member, part, batch)
+        outer, distance, terms = own[:, :2, 0], own[:, 2:, 0], torch.empty_like(own[:, :, 0])
+        (above, below), outer_terms, last_term = outer.unbind(1), terms[:, :2], terms[:, 2:]
+        label = torch.empty_like(above, dtype=torch.long)  # (member, part, batch)
         index, reached = label[:, None, None].expand_as(own), raw.new_empty(2, self.width, *label.shape)
+        by_row, (not_below, beyond) = label.mT, reached
         views = steps.flatten(2), odds.flatten(3).flatten(1, 2), label.view(-1), reached.view(-1, label.numel())
         flat_steps, flat_odds, flat_label, flat_reached = views
         given, slopes, by_raw, slope = steps[:, 1:], slope[:, 1:], raw.transpose(0, 1), slope.transpose(0, 1)
         eps = torch.finfo(raw.dtype).eps
 
         def step(target: Tensor) -> None:
-            label.mT.copy_(target)
+            by_row.copy_(target)
             torch.add(raw, start, out=steps)
             torch.sigmoid(given, out=slopes)
             softplus(given, out=given)
             torch.baddbmm(ends, to_odds, flat_steps, out=flat_odds)
             torch.gather(odds, 2, index, out=own)
-            softplus(outer, out=terms[:, :2])
+            softplus(outer, out=outer_terms)
             outer.sigmoid_()
             steep = distance.expm1_().clamp_min_(eps).reciprocal_()
-            torch.log1p(steep, out=terms[:, 2])
+            torch.log1p(steep, out=last_term)
             torch.sum(terms, 1, out=losses)
-            above, below = outer.add_(steep.unsqueeze(1)).unbind(1)
+            outer.add_(steep)
             torch.index_select(worth, 1, flat_label, out=flat_reached)
-            torch.addcmul(reached[0].mul_(below), reached[1], above, out=reached[0])
-            torch.mul(reached[0], slope, out=by_raw)
+            not_below.mul_(below).addcmul_(beyond, above)
+            torch.mul(not_below, slope, out=by_raw)
 
         return step
 

@@ -85,11 +85,12 @@ class Tobit(Loss):
             torch.minimum(low, high, out=lower_tail)
             torch.maximum(low, high, out=upper_tail).neg_()
             torch.special.log_ndtr(tails, out=logs)
-            log_p = log_lower.sub_(log_upper).clamp_max_(-eps).expm1_().neg_().log_().add_(log_upper)
-            torch.addcmul(log_twice, ends, ends, value=-0.5, out=by_ends).sub_(log_p).exp_()  # twice the density over p
+            odds = torch.sub(log_upper, log_lower, out=log_lower).clamp_min_(eps).expm1_().reciprocal_()
+            minus_log_p = odds.log1p_().sub_(log_upper)
+            torch.addcmul(log_twice, ends, ends, value=-0.5, out=by_ends).add_(minus_log_p).exp_()  # 2 density / p
             by_ends.lerp_(ends, exact)  # `where`, but faster: the weights are 0 and 1
             torch.addcmul(log_sigma, low, low, value=0.5, out=loss)
-            of_first.copy_(log_p.neg_().lerp_(loss, exact))
+            of_first.copy_(minus_log_p.lerp_(loss, exact))
             torch.addcdiv(zero, torch.sub(by_high, by_low, out=loss), sigma, value=0.5, out=mean)
             torch.addcmul(exact, by_low, low, value=-0.5, out=given).addcmul_(by_high, high, value=-0.5).mul_(inside)
             raw.copy_(outputs)
