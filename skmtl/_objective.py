@@ -142,7 +142,7 @@ class LossPass:
                     coefficient = self._own_coefficient.copy_(coefficient)
                 torch.sum(self._labels.mul_(coefficient), -2, out=losses)
                 if not self._is_plain:
-                    coefficient = coefficient.mT.index_select(-2, self._column_parts).mT
+                    coefficient = self._of_columns(coefficient)
             self._raw.mul_(coefficient)
         elif self._each:
             for parts, one in self._each:
@@ -164,6 +164,12 @@ class LossPass:
         shape = len(raw), layout.n_parts, raw.shape[1]  # the batch last in memory: what a loss reads is in one piece
         self._labels, self._own_coefficient = raw.new_empty(shape).mT, raw.new_empty(shape).mT
         self._step = _joint_step(layout, raw, self._labels)
+
+    def _of_columns(self, coefficient: Tensor) -> Tensor:
+        """Return the coefficients of the raw columns: (..., batch, part) -> (..., batch, n_outputs)."""
+        if self._own_coefficient is None:
+            return coefficient.index_select(-1, self._column_parts)
+        return coefficient.mT.index_select(-2, self._column_parts).mT  # the batch last in memory
 
     @cached_property
     def _column_parts(self) -> Tensor:

@@ -134,15 +134,16 @@ def cross_entropy(odds: Tensor, losses: Tensor, gradient: Tensor) -> Step:
     losses : Tensor of shape (member, batch, part)
         Receives the losses.
     """
+    axis = 2
     if odds.stride(1) == 1:  # the batch lies last in memory: there, too, for what needs its input contiguous
-        odds, gradient = (values.movedim(1, -1) for values in (odds, gradient))
-        losses, axis = losses.movedim(1, -1), 1
-    else:
-        axis = 2
-    log_p, of_label = torch.empty_like(odds), torch.empty_like(odds.narrow(axis, 0, 1))
-    label = torch.empty_like(of_label, dtype=torch.long)
-    by_row = label.squeeze(axis) if axis == 2 else label.squeeze(axis).movedim(-1, 1)  # (member, batch, part)
-    loss_of_label = of_label.squeeze(axis)
+        in_place, axis = gradient is odds, 1
+        odds, losses = odds.permute(0, 2, 3, 1), losses.mT
+        gradient = odds if in_place else gradient.permute(0, 2, 3, 1)
+    log_p, shape = torch.empty_like(odds), list(odds.shape)
+    shape[axis] = 1
+    of_label, label = odds.new_empty(shape), odds.new_empty(shape, dtype=torch.long)
+    loss_of_label, by_row = of_label.squeeze(axis), label.squeeze(axis)
+    by_row = by_row.mT if axis == 1 else by_row  # (member, batch, part)
 
     def step(target: Tensor) -> None:
         by_row.copy_(target)

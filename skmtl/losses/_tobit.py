@@ -66,9 +66,9 @@ class Tobit(Loss):
         raw, (of_first, of_second) = _pairs(raw), _pairs(losses)  # (2, member, variable, batch)
         of_second.zero_()
         targets = raw.new_empty(len(losses), self.n_parts, losses.shape[1], dtype=torch.float64).mT
-        outputs, ends, tails, logs, by_ends = (raw.new_empty(raw.shape, dtype=torch.float64) for _ in range(5))
+        outputs, ends, tails, by_ends = (raw.new_empty(raw.shape, dtype=torch.float64) for _ in range(4))
         bounds, (mean, given), (low, high), (by_low, by_high) = _pairs(targets), outputs, ends, by_ends
-        (lower, upper), (lower_tail, upper_tail), (log_lower, log_upper) = bounds, tails, logs
+        (lower, upper), (lower_tail, upper_tail) = bounds, tails
         log_sigma, sigma, inside, exact, loss = (torch.empty_like(mean) for _ in range(5))
         eps, place = torch.finfo(ends.dtype).eps, (ends.dtype, ends.device)
         zero, log_twice = number(0.0, *place), number(math.log(2.0) - LOG_ROOT, *place)
@@ -84,9 +84,9 @@ class Tobit(Loss):
             torch.eq(lower, upper, out=exact)
             torch.minimum(low, high, out=lower_tail)
             torch.maximum(low, high, out=upper_tail).neg_()
-            torch.special.log_ndtr(tails, out=logs)
-            odds = torch.sub(log_upper, log_lower, out=log_lower).clamp_min_(eps).expm1_().reciprocal_()
-            minus_log_p = odds.log1p_().sub_(log_upper)
+            torch.special.log_ndtr(tails, out=tails)
+            odds = torch.sub(upper_tail, lower_tail, out=lower_tail).clamp_min_(eps).expm1_().reciprocal_()
+            minus_log_p = odds.log1p_().sub_(upper_tail)
             torch.addcmul(log_twice, ends, ends, value=-0.5, out=by_ends).add_(minus_log_p).exp_()  # 2 density / p
             by_ends.lerp_(ends, exact)  # `where`, but faster: the weights are 0 and 1
             torch.addcmul(log_sigma, low, low, value=0.5, out=loss)
