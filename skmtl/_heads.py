@@ -23,7 +23,9 @@ class SharedHeads(nn.Module):
     def __init__(self, n_members: int, n_features: int, layout: TaskLayout) -> None:
         super().__init__()
         self._layout, self.n_tasks = layout, layout.n_tasks
-        self.stack = DenseStack((n_members,), (n_features, layout.n_outputs), "identity", linear_output=True)
+        several = len(layout.groups) > 1  # whose losses read their columns only
+        sizes = n_features, layout.n_outputs
+        self.stack = DenseStack((n_members,), sizes, "identity", linear_output=True, batch_last=several)
         if layout.constant_columns is not None:
             self._constant = torch.as_tensor(layout.constant_columns)
             _hold_constant(self.stack, self._constant)
@@ -123,6 +125,8 @@ class TaskHeadsPass(Pass):
         dense = heads.stack.bind(features)
         self._dense = dense if heads.constant is None else _ConstantPass(dense, heads.stack, heads.constant)
         self.out = heads._to_columns(self._dense.out)
+        if len(heads.groups) > 1:  # whose losses read their columns only: the batch lies last in memory
+            self.out = self.out.mT.contiguous().mT
         self.forward = [*self._dense.forward]
         if heads.slots is not None:
             self.forward.append(partial(heads.slots.gather_, self.out, self._dense.out))

@@ -13,13 +13,16 @@ part, and then the two are the same). Losses and weights have a column per task.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from skmtl._memory import moved
-from skmtl.tasks import TaskLayout, average_members
+from skmtl.losses import Loss
+from skmtl.losses._base import Step
+from skmtl.tasks import LossGroup, TaskLayout, average_members
 
 Weigh = Callable[[Tensor], Tensor | None]
 
@@ -98,19 +101,24 @@ class LossPass:
     """
 
     def __init__(self, layout: TaskLayout, raw: Tensor) -> None:
-        groups = layout.groups
-        self._groups, self._raw = groups, raw
-        own = [raw[..., group.columns] for group in groups]  # of each loss
-        scratch = [(torch.empty_like(columns), torch.empty_like(columns)) for columns in own]
-        self._by_loss = list(zip([group.loss.weighted_losses for group in groups], own, scratch, strict=True))
-        if len(groups) > 1:
-            self._sizes = [group.loss.n_parts for group in groups]
-            self._own_losses = [raw.new_empty(len(raw), size) for size in self._sizes]
-        self._sum_parts = None
+        self._layout, self._raw = layout, raw
+        self._step: Step | None = None
+        self._sum_parts: _PartSums | None = None
+        self._own_coefficient: Tensor | None = None
+        self._each: list[tuple[slice, LossPass]] = []  # a pass for each group, where some loss does all itself
+        loss = layout.groups[0].loss
+        self._is_plain = loss.width == 1  # whether raw columns are parts
+        if len(layout.groups) > 1:
+            self._bind_several()
+        elif _gives_steps(loss):
+            self._labels = torch.empty_like(raw if self._is_plain else raw[..., : loss.n_parts])
+            self._step = loss.bind(raw, self._labels)
+        else:
+            self._compute, self._scratch = loss.weighted_losses, (torch.empty_like(raw), torch.empty_like(raw))
         if not layout.has_one_part_each:
             self._sum_parts = _PartSums(layout)
-            self._part_losses = raw.new_empty(len(raw), layout.n_parts)
-            self._owners = torch.as_tensor(layout.owners, device=raw.device)
+            self._part_losses = raw.new_zeros(len(raw), layout.n_parts + 1)  # the last column stays 0
+            self._own_losses = self._part_losses[:, :-1]
 
     def __call__(self, target: Tensor, coefficient: Tensor, out: Tensor, weigh: Weigh) -> None:
         """Write the task losses to `out`, and the gradient of their weighted sum over the raw outputs.
@@ -124,29 +132,84 @@ class LossPass:
         weigh : callable
             ``weigh(losses)`` gives the weight of each task, (member, task), or None where all weigh 1.
         """
-        losses = out if self._sum_parts is None else self._part_losses
-        if len(self._by_loss) == 1:
-            weighted_losses, columns, scratch = self._by_loss[0]
-            weighted_losses(columns, target, coefficient, losses, scratch)
+        losses = out if self._sum_parts is None else self._own_losses
+        if self._step is not None:
+            self._step(target)
+            if coefficient.ndim == 0:
+                torch.sum(self._labels, -2, out=losses).mul_(coefficient)
+            else:
+                if self._own_coefficient is not None:
+                    coefficient = self._own_coefficient.copy_(coefficient)
+                torch.sum(self._labels.mul_(coefficient), -2, out=losses)
+                if not self._is_plain:
+                    coefficient = self._of_columns(coefficient)
+            self._raw.mul_(coefficient)
+        elif self._each:
+            for parts, one in self._each:
+                one(target[..., parts], _of_parts(coefficient, parts), losses[:, parts], _equally)
         else:
-            targets = target.split_with_sizes(self._sizes, -1)
-            shared = coefficient.ndim == 0
-            coefficients = [coefficient] * len(targets) if shared else coefficient.split_with_sizes(self._sizes, -1)
-            each = zip(self._by_loss, targets, coefficients, self._own_losses, strict=True)
-            for (weighted_losses, columns, scratch), own_target, own_coefficient, own in each:
-                weighted_losses(columns, own_target, own_coefficient, own, scratch)
-            torch.cat(self._own_losses, -1, out=losses)
+            self._compute(self._raw, target, coefficient, losses, self._scratch)
         if self._sum_parts is not None:
-            out.copy_(self._sum_parts(losses))
+            self._sum_parts.of_padded(self._part_losses, out)
         task_weights = weigh(out)
         if task_weights is not None:
-            self._raw.mul_(self._by_column(task_weights).unsqueeze(-2))
+            self._raw.mul_(task_weights.index_select(-1, self._column_owners).unsqueeze(-2))
 
-    def _by_column(self, values: Tensor) -> Tensor:
-        """Return one value per task, (member, task), for each raw column: (member, n_outputs)."""
-        if self._sum_parts is not None:
-            values = values[:, self._owners]
-        return torch.cat([values[..., g.parts].repeat(1, g.loss.width) for g in self._groups], dim=-1)
+    def _bind_several(self) -> None:
+        layout, raw = self._layout, self._raw
+        if not all(_gives_steps(group.loss) for group in layout.groups):
+            self._each = [(g.parts, LossPass(_alone(g.loss), raw[..., g.columns])) for g in layout.groups]
+            return
+        self._is_plain = layout.n_outputs == layout.n_parts
+        shape = len(raw), layout.n_parts, raw.shape[1]  # the batch last in memory: what a loss reads is in one piece
+        self._labels, self._own_coefficient = raw.new_empty(shape).mT, raw.new_empty(shape).mT
+        self._step = _joint_step(layout, raw, self._labels)
+
+    def _of_columns(self, coefficient: Tensor) -> Tensor:
+        """Return the coefficients of the raw columns: (..., batch, part) -> (..., batch, n_outputs)."""
+        if self._own_coefficient is None:
+            return coefficient.index_select(-1, self._column_parts)
+        return coefficient.mT.index_select(-2, self._column_parts).mT  # the batch last in memory
+
+    @cached_property
+    def _column_parts(self) -> Tensor:
+        return torch.as_tensor(self._layout.column_parts, device=self._raw.device)
+
+    @cached_property
+    def _column_owners(self) -> Tensor:
+        return torch.as_tensor(self._layout.column_owners, device=self._raw.device)
+
+
+def _joint_step(layout: TaskLayout, raw: Tensor, labels: Tensor) -> Step:
+    """Return the step of several losses; `labels` receives the loss of each label."""
+    targets = torch.empty_like(labels)
+    steps = [
+        (group.loss.bind(raw[..., group.columns], labels[..., group.parts]), targets[..., group.parts])
+        for group in layout.groups
+    ]
+
+    def step(target: Tensor) -> None:
+        targets.copy_(target)
+        for one, own_target in steps:
+            one(own_target)
+
+    return step
+
+
+def _gives_steps(loss: Loss) -> bool:
+    """Return whether the loss leaves weights and sums to a pass."""
+    kind = type(loss)
+    return kind.bind is not Loss.bind and kind.weighted_losses is Loss.weighted_losses and not loss.needs_autograd
+
+
+def _alone(loss: Loss) -> TaskLayout:
+    """Return the layout of one loss whose parts are tasks."""
+    places, parts = np.arange(loss.n_parts), slice(0, loss.n_parts)
+    return TaskLayout((LossGroup(loss, parts, slice(0, loss.width * loss.n_parts)),), places, places, places)
+
+
+def _equally(losses: Tensor) -> None:
+    """Weigh no task."""
 
 
 def _of_parts(coefficient: Tensor, parts: slice) -> Tensor:
@@ -167,8 +230,15 @@ class _PartSums:
         index = np.full((layout.n_tasks, max(map(len, of_task))), layout.n_parts)
         for task, parts in enumerate(of_task):
             index[task, : len(parts)] = parts
-        self._index = torch.as_tensor(index)  # (task, part of the task)
+        self._index, self._shape = torch.as_tensor(index.ravel()), index.shape  # (task, part of the task)
 
     def __call__(self, losses: Tensor) -> Tensor:
+        return self._gather(nn.functional.pad(losses, (0, 1))).sum(-1)
+
+    def of_padded(self, losses: Tensor, out: Tensor) -> None:
+        """Write the sums to `out`, of losses with the added column."""
+        torch.sum(self._gather(losses), -1, out=out)
+
+    def _gather(self, losses: Tensor) -> Tensor:
         self._index = moved(self._index, losses.device)
-        return nn.functional.pad(losses, (0, 1))[..., self._index].sum(-1)
+        return losses.index_select(-1, self._index).unflatten(-1, self._shape)

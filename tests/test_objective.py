@@ -6,7 +6,8 @@ import torch
 
 from skmtl._objective import Objective
 from skmtl._weights import label_shares
-from skmtl.tasks import classification_layout, regression_layout
+from skmtl.losses import CumulativeLogit, Hazards, Logistic, Normal, Poisson, Quantiles, Softmax, SquaredError
+from skmtl.tasks import classification_layout, make_layout, regression_layout
 
 
 def draw(layout, n_members=2, n_rows=6, seed=0):
@@ -27,14 +28,18 @@ LAYOUTS = {
     "binary": classification_layout((2, 2, 2)),
     "one kind, ragged": classification_layout((3, 4, 3)),
     "several kinds": classification_layout((5, 2, 3, 2, 9)),
+    "one by autograd": make_layout([[SquaredError(1)], [Softmax([3], 0.1)], [Logistic(1)], [Normal(1)]]),
+    "all by steps": make_layout(
+        [[CumulativeLogit([3])], [Hazards([[-1.0], [0.0]])], [Quantiles([0.1, 0.5, 0.8])], [Normal(1)], [Poisson(1)]]
+    ),
 }
 every_layout = pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
 
 
-def gradient_of(objective, raw, target, weight, task_weights=None):
+def gradient_of(objective, raw, target, weight, task_weights=None, batch_last=True):
     """Return losses and gradient of the hand-written pass."""
     losses = raw.new_empty(len(raw), target.shape[-1])
-    gradient = raw.clone()
+    gradient = raw.mT.contiguous().mT if batch_last else raw.clone()
     objective.bind(gradient)(target, weight, losses, lambda _: task_weights)
     return losses, gradient
 
@@ -64,9 +69,11 @@ def test_gradient_is_autograds(layout, weighted, with_task_weights):
     objective, leaf = Objective(layout), raw.clone().requires_grad_()
     expected = objective(leaf, target, weight)
     total = expected.sum() if task_weights is None else (expected * task_weights).sum()
-    losses, gradient = gradient_of(objective, raw, target, weight, task_weights)
-    torch.testing.assert_close(losses, expected.detach())
-    torch.testing.assert_close(gradient, torch.autograd.grad(total, leaf)[0])
+    (by_raw,) = torch.autograd.grad(total, leaf)
+    for batch_last in (False, True):
+        losses, gradient = gradient_of(objective, raw, target, weight, task_weights, batch_last)
+        torch.testing.assert_close(losses, expected.detach())
+        torch.testing.assert_close(gradient, by_raw)
 
 
 @every_layout

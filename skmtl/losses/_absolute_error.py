@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
 
 
 class AbsoluteError(Loss):
@@ -23,14 +23,13 @@ class AbsoluteError(Loss):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return (raw.squeeze(-2) - target).abs()
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        residual, size = scratch
-        torch.sub(raw, target, out=residual)
-        torch.abs(residual, out=size)
-        torch.sum(size.mul_(coefficient), -2, out=out)
-        torch.mul(residual.sign_(), coefficient, out=raw)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        def step(target: Tensor) -> None:
+            residual = raw.sub_(target)
+            torch.abs(residual, out=losses)
+            residual.sign_()
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)

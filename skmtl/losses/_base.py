@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
+
+Step = Callable[[Tensor], object]
+"""What `Loss.bind` returns."""
 
 
 class Loss(ABC):
@@ -29,7 +32,7 @@ class Loss(ABC):
     width : int, default=1
         Raw network outputs per part.
     needs_autograd : bool, default=True
-        Whether `weighted_losses` goes through autograd, as it does here.
+        Whether a training step goes through autograd; where not, the class defines `bind` or `weighted_losses`.
     is_joint : bool, default=False
         Whether the loss of a label depends on the raw outputs or targets of other parts, or of other rows.
     """
@@ -83,6 +86,10 @@ class Loss(ABC):
             Loss of each label, in nats unless the class documents another unit.
         """
 
+    def by_class(self, raw: Tensor) -> Tensor:
+        """Return a view of raw outputs: (..., width * part) -> (..., width, part)."""
+        return raw.unflatten(-1, (self.width, self.n_parts))
+
     @abstractmethod
     def decode(self, raw: Tensor) -> Tensor:
         """Return the prediction in encoded units: (..., batch, width, part) -> (..., batch, part)."""
@@ -109,12 +116,35 @@ class Loss(ABC):
         """
         return raw.mean(0)
 
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        """Return a function that computes loss and gradient of each label in closed form, for training steps.
+
+        It is bound once to the buffers that it reads and writes, so that views of them are made once. Where a loss
+        defines none, or needs autograd, a step calls `weighted_losses`.
+
+        Parameters
+        ----------
+        raw : Tensor of shape (member, batch, width * part)
+            Will hold the network outputs, class before part; the function overwrites them by the derivative of each
+            label's loss by them.
+        losses : Tensor of shape (member, batch, part)
+            Will receive the loss of each label.
+
+        Returns
+        -------
+        callable
+            It takes the encoded targets, (batch, part) or (member, batch, part); any finite number where the label is
+            missing.
+        """
+        raise NotImplementedError
+
     def weighted_losses(
         self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
     ) -> None:
-        """Write the weighted loss of each part to `out` and its gradient over `raw`: what a training step does.
+        """Write the weighted loss of each part to `out` and its gradient over `raw`.
 
-        Built-in losses do it in closed form.
+        What a training step does where `bind` does not serve; here by autograd. Override it where a weight must act
+        inside the loss.
 
         Parameters
         ----------
@@ -131,7 +161,7 @@ class Loss(ABC):
         """
         with torch.enable_grad():
             leaf = raw.detach().requires_grad_()
-            weighted = self.weighted(leaf.unflatten(-1, (self.width, self.n_parts)), target, coefficient).sum(-2)
+            weighted = self.weighted(self.by_class(leaf), target, coefficient).sum(-2)
             (gradient,) = torch.autograd.grad(weighted.sum(), leaf)
         out.copy_(weighted.detach())
         raw.copy_(gradient)

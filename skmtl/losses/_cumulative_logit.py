@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skmtl._memory import moved
-from skmtl.losses._base import Loss
-from skmtl.losses._numerics import Constant, inverse_softplus, log_complement
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import Constant, inverse_softplus, log_complement, softplus
 
 ENDLESS = 1e4
 """Log odds at the ends of a scale: of what is certain."""
@@ -66,28 +66,68 @@ class CumulativeLogit(Loss):
         index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
         return -self.log_probabilities(raw).gather(-2, index).squeeze(-2)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        raw = raw.unflatten(-1, (self.width, self.n_parts))
-        given = raw + self._at_zero.like(raw)
-        odds = self._thresholds(given).neg_().add_(raw[..., :1, :])
-        ends = odds.new_full((*odds.shape[:-2], 1, odds.shape[-1]), ENDLESS)
-        odds = torch.cat([ends, odds, ends.neg()], dim=-2)  # of "more than k", with those of the ends of the scale
-        label = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
-        last = label == moved(self._n_classes, raw.device) - 1
-        above, below = odds.gather(-2, label), odds.gather(-2, label + 1).masked_fill_(last, -ENDLESS)
-        gap = below - above
-        loss = F.softplus(-above).add_(F.softplus(below)).sub_(log_complement(gap))
-        torch.sum(loss.squeeze(-2).mul_(coefficient), -2, out=out)
-        steep = torch.expm1(gap.neg_()).clamp_min_(torch.finfo(raw.dtype).eps).reciprocal_()
-        factor = coefficient.unsqueeze(-2) if coefficient.ndim else coefficient
-        by_above = above.neg_().sigmoid_().add_(steep).mul_(factor).neg_()
-        by_below = below.sigmoid_().add_(steep).mul_(factor)
-        by_odds = odds.zero_().scatter_(-2, label, by_above).scatter_(-2, label + 1, by_below)[..., 1:-1, :]
-        of_later = by_odds.flip(-2).cumsum(-2).flip(-2)  # what thresholds from here on are worth
-        torch.mul(of_later[..., 1:, :], given[..., 1:, :].sigmoid_().neg_(), out=raw[..., 1:, :])
-        raw[..., :1, :].copy_(of_later[..., :1, :])
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        raw, losses = self.by_class(raw).movedim(1, -1), losses.movedim(1, -1)  # (member, width, part, batch)
+        start, to_odds, ends, worth = (values.to(raw) for values in self._maps())
+        to_odds, ends = to_odds.expand(len(raw), -1, -1), ends.expand(len(raw), -1, raw[0, 0].numel())
+        steps, slope = raw.new_empty(raw.shape), raw.new_ones(raw.shape)
+        odds = raw.new_empty(len(raw), 3, self.width + 1, *raw.shape[2:])
+        own = odds.new_empty(len(raw), 3, 1, *raw.shape[2:])  # of the label
+        outer, distance, terms = own[:, :2, 0], own[:, 2:, 0], torch.empty_like(own[:, :, 0])
+        (above, below), outer_terms, last_term = outer.unbind(1), terms[:, :2], terms[:, 2:]
+        label = torch.empty_like(above, dtype=torch.long)  # (member, part, batch)
+        index, reached = label[:, None, None].expand_as(own), raw.new_empty(2, self.width, *label.shape)
+        by_row, (not_below, beyond) = label.mT, reached
+        views = steps.flatten(2), odds.flatten(3).flatten(1, 2), label.view(-1), reached.view(-1, label.numel())
+        flat_steps, flat_odds, flat_label, flat_reached = views
+        given, slopes, by_raw, slope = steps[:, 1:], slope[:, 1:], raw.transpose(0, 1), slope.transpose(0, 1)
+        eps = torch.finfo(raw.dtype).eps
+
+        def step(target: Tensor) -> None:
+            by_row.copy_(target)
+            torch.add(raw, start, out=steps)
+            torch.sigmoid(given, out=slopes)
+            softplus(given, out=given)
+            torch.baddbmm(ends, to_odds, flat_steps, out=flat_odds)
+            torch.gather(odds, 2, index, out=own)
+            softplus(outer, out=outer_terms)
+            outer.sigmoid_()
+            steep = distance.expm1_().clamp_min_(eps).reciprocal_()
+            torch.log1p(steep, out=last_term)
+            torch.sum(terms, 1, out=losses)
+            outer.add_(steep)
+            torch.index_select(worth, 1, flat_label, out=flat_reached)
+            not_below.mul_(below).addcmul_(beyond, above)
+            torch.mul(not_below, slope, out=by_raw)
+
+        return step
+
+    def _maps(self) -> tuple[Tensor, ...]:
+        """Return what `bind` adds and multiplies.
+
+        Returns
+        -------
+        Tensor of shape (width, part, 1)
+            With the raw outputs added: log odds of y > 0, and what softplus makes the distances of thresholds. Those
+            that a part lacks are far away.
+        Tensors of shape (3 * class, width) and (3 * class, 1)
+            From these to what each class k needs: log odds of y < k and of y > k, and the distance of its thresholds.
+        Tensor of shape (2 * width, class)
+            How the log odds of y > k and of y < k depend on each raw output, where k is the label.
+        """
+        start, n_classes = self._at_zero.values.clone(), self.width + 1
+        start[0].neg_()
+        start[torch.arange(self.width)[:, None] > self._n_classes.cpu() - 2] = ENDLESS**2
+        signs = torch.ones(self.width, dtype=torch.float64)
+        signs[1:] = -1.0
+        from_steps, distances = torch.ones(self.width, self.width).double().tril() * signs, torch.eye(self.width)[1:]
+        blocks = F.pad(-from_steps, (0, 0, 1, 0)), F.pad(from_steps, (0, 0, 0, 1)), F.pad(distances, (0, 0, 1, 1))
+        ends = torch.zeros(3, n_classes)
+        ends[0, 0] = ends[1, -1] = -ENDLESS
+        ends[2, 0] = ends[2, -1] = ENDLESS
+        reached = torch.ones(self.width, n_classes).double() * signs[:, None]
+        worth = torch.cat([reached.triu(), -reached.triu(1)])
+        return start[..., None], torch.cat(blocks), ends.view(-1, 1), worth
 
     def _thresholds(self, given: Tensor) -> Tensor:
         """Return the thresholds, of raw outputs and what they are at 0: (..., width, part)."""

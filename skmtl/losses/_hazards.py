@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._logistic import Logistic
 from skmtl.losses._numerics import Constant
+from skmtl.losses._softmax import cross_entropy
 
 
 class Hazards(Loss):
@@ -60,21 +62,28 @@ class Hazards(Loss):
         index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
         return -self.log_probabilities(raw).gather(-2, index).squeeze(-2)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        if self.width == 1:  # a logistic loss
-            raw += self._base.like(raw)
-            loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
-            torch.sum(loss.mul_(coefficient), -2, out=out)
-            raw.sigmoid_().sub_(target).mul_(coefficient)
-            return
-        raw = raw.unflatten(-1, (self.width, self.n_parts))
-        index = target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
-        log_p = self.log_probabilities(raw)
-        torch.sum(log_p.gather(-2, index).squeeze(-2).neg_().mul_(coefficient), -2, out=out)
-        gradient = log_p.exp_().scatter_add_(-2, index, log_p.new_full((), -1.0).expand(index.shape))
-        torch.mul(gradient[..., 1:, :], coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        base = self._base.like(raw)
+        if self.width == 1:
+            logistic = Logistic(self.n_parts).bind(raw, losses)
+
+            def single(target: Tensor) -> None:
+                raw.add_(base)
+                logistic(target)
+
+            return single
+        raw = self.by_class(raw)
+        odds = torch.zeros_like(raw[..., :1, :].expand(-1, -1, self.width + 1, -1))  # of no event first
+        gradient = torch.empty_like(odds)
+        of_events, by_events = odds[..., 1:, :], gradient[..., 1:, :]
+        softmax = cross_entropy(odds, losses, gradient)
+
+        def step(target: Tensor) -> None:
+            torch.add(raw, base, out=of_events)
+            softmax(target)
+            raw.copy_(by_events)
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return self.log_probabilities(raw).argmax(-2).to(raw.dtype)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
 
 
 class Huber(Loss):
@@ -29,14 +29,13 @@ class Huber(Loss):
         raw = raw.squeeze(-2)
         return F.huber_loss(raw, target.expand_as(raw), reduction="none")
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        residual, slope = scratch
-        torch.sub(raw, target, out=residual)
-        torch.clamp(residual, -1.0, 1.0, out=slope)
-        torch.mul(slope, coefficient, out=raw)
-        torch.sum(residual.sub_(slope, alpha=0.5).mul_(raw), -2, out=out)  # r s - s² / 2
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        def step(target: Tensor) -> None:
+            residual = torch.sub(raw, target, out=losses)
+            slope = torch.clamp(residual, -1.0, 1.0, out=raw)
+            residual.sub_(slope, alpha=0.5).mul_(slope)  # r s - s² / 2
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)

@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import softplus
 
 
 class Logistic(Loss):
@@ -27,12 +28,12 @@ class Logistic(Loss):
         logit = raw.squeeze(-2)
         return F.softplus(logit) - target * logit
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        loss = F.softplus(raw).addcmul_(target, raw, value=-1.0)
-        torch.sum(loss.mul_(coefficient), -2, out=out)
-        raw.sigmoid_().sub_(target).mul_(coefficient)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        def step(target: Tensor) -> None:
+            softplus(raw, out=losses).addcmul_(target, raw, value=-1.0)
+            raw.sigmoid_().sub_(target)
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return (raw.squeeze(-2) > 0).to(raw.dtype)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import number
 
 BOUND = 12.0
 """Of log variances, in either direction: six thousandths to four hundred standard deviations of the target."""
@@ -36,19 +37,20 @@ class Normal(Loss):
         log_variance = self.log_variance(raw)
         return 0.5 * (log_variance + (raw[..., 0, :] - target).square() * torch.exp(-log_variance))
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        raw = raw.unflatten(-1, (2, self.n_parts))
-        given = raw[..., 1, :]
-        log_variance = given.clamp(-BOUND, BOUND)
-        residual = raw[..., 0, :] - target
-        slope = residual * torch.exp(-log_variance)  # the derivative by the mean
-        squares = residual * slope
-        torch.sum((log_variance + squares).mul_(coefficient).mul_(0.5), -2, out=out)
-        torch.mul(slope, coefficient, out=raw[..., 0, :])
-        by_log = (1.0 - squares).mul_(coefficient).mul_(0.5).mul_(given == log_variance)
-        given.copy_(by_log)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        (mean, given), half = self.by_class(raw).unbind(-2), number(0.5, raw.dtype, raw.device)
+        log_deviation, deviation, inside = (torch.empty_like(losses) for _ in range(3))
+
+        def step(target: Tensor) -> None:
+            torch.clamp(given, -BOUND, BOUND, out=log_deviation)
+            torch.eq(given, log_deviation, out=inside)
+            torch.exp(log_deviation.mul_(half), out=deviation)
+            z = mean.sub_(target).div_(deviation)
+            torch.addcmul(log_deviation, z, z, value=0.5, out=losses)
+            torch.addcmul(half, z, z, value=-0.5, out=given).mul_(inside)
+            z.div_(deviation)
+
+        return step
 
     def log_variance(self, raw: Tensor) -> Tensor:
         """Return the logarithm of the variance: (..., 2, part) -> (..., part)."""

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+softplus: Callable[..., Tensor] = F.softplus
+"""log(1 + exp(x)), with ``out=``, of which torch's types know nothing."""
 
 
 def inverse_softplus(values: Tensor) -> Tensor:
@@ -15,6 +22,13 @@ def inverse_softplus(values: Tensor) -> Tensor:
 def log_complement(log_p: Tensor) -> Tensor:
     """Return log(1 - p) of log p <= 0, where p is at most the largest number below 1."""
     return torch.log(-torch.expm1(log_p.clamp_max(-torch.finfo(log_p.dtype).eps)))
+
+
+@cache
+def number(value: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return a number as a tensor: to make one of a Python number at every use takes longer than to use it."""
+    with torch.inference_mode(False):
+        return torch.tensor(value, dtype=dtype, device=device)
 
 
 class Constant:

@@ -8,8 +8,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
-from skmtl.losses._numerics import Constant
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import Constant, number
 
 
 class Pinball(Loss):
@@ -48,15 +48,15 @@ class Pinball(Loss):
         below, levels = target - raw.squeeze(-2), self._levels.like(raw)
         return torch.maximum(levels * below, (levels - 1.0) * below)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        residual, slope = scratch
-        torch.sub(raw, target, out=residual)
-        torch.gt(residual, 0.0, out=slope)
-        slope.sub_(self._levels.like(raw))  # the derivative by raw: 1 - level above the target, -level below
-        torch.mul(slope, coefficient, out=raw)
-        torch.sum(residual.mul_(raw), -2, out=out)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        levels, zero = self._levels.like(raw), number(0.0, raw.dtype, raw.device)
+
+        def step(target: Tensor) -> None:
+            residual = torch.sub(raw, target, out=losses)
+            slope = torch.gt(residual, zero, out=raw).sub_(levels)  # 1 - level above the target, -level below
+            residual.mul_(slope)
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
 
 
 class Poisson(Loss):
@@ -26,15 +26,15 @@ class Poisson(Loss):
         log_rate = raw.squeeze(-2)
         return log_rate.exp() - target * log_rate
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        rate, loss = scratch
-        torch.exp(raw, out=rate)
-        torch.mul(raw, target, out=loss)
-        torch.sub(rate, loss, out=loss)
-        torch.sum(loss.mul_(coefficient), -2, out=out)
-        torch.mul(rate.sub_(target), coefficient, out=raw)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        rate = torch.empty_like(losses)
+
+        def step(target: Tensor) -> None:
+            torch.exp(raw, out=rate)
+            torch.addcmul(rate, target, raw, value=-1.0, out=losses)
+            torch.sub(rate, target, out=raw)
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2).exp()

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skmtl.losses._base import Loss
-from skmtl.losses._numerics import Constant, inverse_softplus
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import Constant, inverse_softplus, number, softplus
 
 
 class Quantiles(Loss):
@@ -66,20 +66,28 @@ class Quantiles(Loss):
         below, levels = target.unsqueeze(-2) - self.quantiles(raw), self._levels.like(raw)
         return torch.maximum(levels * below, (levels - 1.0) * below).mean(-2)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        raw = raw.unflatten(-1, (self.width, self.n_parts))
-        given, sums = raw + self._at_zero.like(raw), self._sums.like(raw)
-        steps = given.clone()
-        steps[..., 1:, :] = F.softplus(given[..., 1:, :])
-        residual = torch.matmul(sums, steps).sub_(target.unsqueeze(-2))
-        slope = (residual > 0).to(raw.dtype).sub_(self._levels.like(raw)).div_(self.width)
-        slope *= coefficient.unsqueeze(-2) if coefficient.ndim else coefficient
-        torch.sum(residual.mul_(slope), (-3, -2), out=out)
-        torch.matmul(sums.T, slope, out=steps)
-        steps[..., 1:, :] *= given[..., 1:, :].sigmoid()
-        raw.copy_(steps)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        share, zero = 1.0 / self.width, number(0.0, raw.dtype, raw.device)
+        minus_levels, at_zero = self._levels.like(raw)[..., None] * -share, self._at_zero.like(raw)[..., None]
+        sums = self._sums.like(raw).expand(len(raw), -1, -1)
+        raw, losses = self.by_class(raw).movedim(1, -1), losses.movedim(1, -1)  # (member, width, part, batch)
+        steps, factor, residual, slope = (raw.new_ones(raw.shape) for _ in range(4))
+        given, slopes = steps[:, 1:], factor[:, 1:]
+        steps_, residual_, slope_ = (values.flatten(2) for values in (steps, residual, slope))
+
+        def step(target: Tensor) -> None:
+            torch.add(raw, at_zero, out=steps)
+            torch.sigmoid(given, out=slopes)
+            softplus(given, out=given)
+            torch.bmm(sums, steps_, out=residual_)
+            residual.sub_(target.unsqueeze(-3).transpose(-1, -2))
+            torch.gt(residual, zero, out=slope)
+            torch.add(minus_levels, slope, alpha=share, out=slope)
+            torch.sum(torch.mul(residual, slope, out=residual), 1, out=losses)
+            torch.bmm(sums.mT, slope_, out=steps_)
+            torch.mul(steps, factor, out=raw)
+
+        return step
 
     def quantiles(self, raw: Tensor) -> Tensor:
         """Return the quantiles, ascending: (..., width, part)."""

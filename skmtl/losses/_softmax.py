@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skmtl._memory import moved
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
 
 
 class Softmax(Loss):
@@ -81,20 +81,18 @@ class Softmax(Loss):
         own = terms.gather(-2, index).squeeze(-2)
         return (1.0 - self.label_smoothing) * own + self.label_smoothing * smooth
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        if self.needs_autograd:
-            super().weighted_losses(raw, target, coefficient, out, scratch)
-            return
-        raw = raw.unflatten(-1, (self.width, self.n_parts))
-        index = _index(target, raw)
-        log_p = self._mask(raw).log_softmax(-2)
-        of_label = log_p.gather(-2, index)
-        less_one = of_label.expm1()  # p - 1, the gradient at the label
-        torch.sum(of_label.squeeze(-2).mul_(coefficient), -2, out=out).neg_()
-        gradient = log_p.exp_().scatter_(-2, index, less_one)
-        torch.mul(gradient, coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        raw = self.by_class(raw)
+        step = cross_entropy(raw, losses, raw)
+        if self._unused is None:
+            return step
+        unused = moved(self._unused, raw.device)
+
+        def masked_step(target: Tensor) -> None:
+            raw.masked_fill_(unused, float("-inf"))
+            step(target)
+
+        return masked_step
 
     def decode(self, raw: Tensor) -> Tensor:
         return self._mask(raw).argmax(-2).to(raw.dtype)
@@ -124,3 +122,35 @@ class Softmax(Loss):
 def _index(target: Tensor, raw: Tensor) -> Tensor:
     """Return class codes as an index into the class axis: (..., batch, 1, part)."""
     return target.long().unsqueeze(-2).expand(*raw.shape[:-2], 1, -1)
+
+
+def cross_entropy(odds: Tensor, losses: Tensor, gradient: Tensor) -> Step:
+    """Return what computes cross entropy and its gradient from log odds.
+
+    Parameters
+    ----------
+    odds, gradient : Tensor of shape (member, batch, class, part)
+        Log odds, up to a constant for each label; receives the derivatives by them. May be the same.
+    losses : Tensor of shape (member, batch, part)
+        Receives the losses.
+    """
+    axis = 2
+    if odds.stride(1) == 1:  # the batch lies last in memory: there, too, for what needs its input contiguous
+        in_place, axis = gradient is odds, 1
+        odds, losses = odds.permute(0, 2, 3, 1), losses.mT
+        gradient = odds if in_place else gradient.permute(0, 2, 3, 1)
+    log_p, shape = torch.empty_like(odds), list(odds.shape)
+    shape[axis] = 1
+    of_label, label = odds.new_empty(shape), odds.new_empty(shape, dtype=torch.long)
+    loss_of_label, by_row = of_label.squeeze(axis), label.squeeze(axis)
+    by_row = by_row.mT if axis == 1 else by_row  # (member, batch, part)
+
+    def step(target: Tensor) -> None:
+        by_row.copy_(target)
+        torch.log_softmax(odds, axis, out=log_p)
+        torch.gather(log_p, axis, label, out=of_label)
+        torch.neg(loss_of_label, out=losses)
+        of_label.expm1_()  # p - 1, the gradient at the label
+        torch.exp(log_p, out=gradient).scatter_(axis, label, of_label)
+
+    return step

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
+from skmtl.losses._numerics import number
 
 
 class SquaredError(Loss):
@@ -28,21 +27,14 @@ class SquaredError(Loss):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return (raw.squeeze(-2) - target).square() * 0.5
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        residual, twice = scratch
-        torch.sub(raw, target, out=residual)
-        torch.mul(residual, coefficient, out=raw)
-        torch.mul(residual, raw, out=twice)
-        torch.sum(twice, -2, out=out).mul_(_half(raw.dtype, raw.device))
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        zero = number(0.0, raw.dtype, raw.device)
+
+        def step(target: Tensor) -> None:
+            residual = raw.sub_(target)
+            torch.addcmul(zero, residual, residual, value=0.5, out=losses)
+
+        return step
 
     def decode(self, raw: Tensor) -> Tensor:
         return raw.squeeze(-2)
-
-
-@cache
-def _half(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return a half as a tensor: torch makes one of a Python number at every use, which takes longer than using it."""
-    with torch.inference_mode(False):
-        return torch.tensor(0.5, dtype=dtype, device=device)

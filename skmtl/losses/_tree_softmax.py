@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skmtl._memory import moved
-from skmtl.losses._base import Loss
+from skmtl.losses._base import Loss, Step
 
 Nodes = tuple[tuple[int, ...], ...]
 """The leaves below each node of a tree."""
@@ -67,16 +67,17 @@ class TreeSoftmax(Loss):
     def loss(self, raw: Tensor, target: Tensor) -> Tensor:
         return -self._below_node(self.log_probabilities(raw), target).logsumexp(-2)
 
-    def weighted_losses(
-        self, raw: Tensor, target: Tensor, coefficient: Tensor, out: Tensor, scratch: tuple[Tensor, Tensor]
-    ) -> None:
-        raw = raw.unflatten(-1, (self.width, self.n_parts))
-        log_p = self.log_probabilities(raw)
-        own = self._below_node(log_p, target)
-        log_node = own.logsumexp(-2, keepdim=True)
-        torch.sum(log_node.squeeze(-2).neg().mul_(coefficient), -2, out=out)
-        gradient = log_p.exp_().sub_(own.sub_(log_node).exp_())
-        torch.mul(gradient, coefficient.unsqueeze(-2) if coefficient.ndim else coefficient, out=raw)
+    def bind(self, raw: Tensor, losses: Tensor) -> Step:
+        raw = self.by_class(raw)
+
+        def step(target: Tensor) -> None:
+            log_p = self.log_probabilities(raw)
+            own = self._below_node(log_p, target)
+            log_node = own.logsumexp(-2, keepdim=True)
+            torch.neg(log_node.squeeze(-2), out=losses)
+            torch.sub(log_p.exp_(), own.sub_(log_node).exp_(), out=raw)
+
+        return step
 
     def _below_node(self, log_p: Tensor, target: Tensor) -> Tensor:
         """Return the log probabilities of the leaves below each label's node, -inf of all others."""

@@ -44,6 +44,9 @@ class DenseStack(StackedModule):
     equal_start : bool, default=False
         Whether networks along the task axis start from equal weights: towers and their heads, which then differ only
         because of their labels, and whose mean is as good as any of them.
+    batch_last : bool, default=False
+        Whether a training step keeps the outputs of the last layer with the batch last in memory, for what reads them
+        column by column.
     """
 
     sizes: tuple[int, ...]
@@ -53,6 +56,7 @@ class DenseStack(StackedModule):
     generators: Sequence[torch.Generator | None]
     linear_output: bool
     equal_start: bool
+    batch_last: bool
     _draw_of: Tensor | None
     _function: Activation
     _n_networks: int
@@ -66,6 +70,7 @@ class DenseStack(StackedModule):
         dropout: float = 0.0,
         linear_output: bool = False,
         equal_start: bool = False,
+        batch_last: bool = False,
     ) -> None:
         super().__init__()
         vars(self).update(  # `nn.Module.__setattr__` takes eight calls for each
@@ -77,6 +82,7 @@ class DenseStack(StackedModule):
             generators=(None,),
             linear_output=linear_output,
             equal_start=equal_start,
+            batch_last=batch_last,
             _draw_of=None,
             _function=ACTIVATIONS[activation],
             _n_networks=math.prod(stack_shape),
@@ -280,6 +286,7 @@ class _Layer:
         rows, n_in, n_out = self._weight.shape
         self._stack, self._host, self._h, self._shape = stack, host, h, (rows, h.shape[1], n_out)
         self._is_active, self._is_narrow = stack._is_active(k), _is_narrow(n_out)
+        self._is_batch_last = self._is_narrow or (stack.batch_last and k == stack.n_layers - 1)
         self._narrow_t = self._weight.new_empty(rows, n_out, n_in if self._is_narrow else 0)
         self.z = self._buffer("z")  # before activation
         keeps_z = self._is_active and stack._function.saves_input
@@ -325,9 +332,9 @@ class _Layer:
         return self._make_buffer("grad_input", (rows, batch, self._weight.shape[1]))
 
     def _buffer(self, name: str) -> Tensor:
-        """Return a buffer (stack, batch, n_out), transposed in memory where the layer is narrow."""
+        """Return a buffer (stack, batch, n_out), transposed in memory where the layer is narrow or must be."""
         rows, batch, n_out = self._shape
-        if self._is_narrow:
+        if self._is_batch_last:
             return self._make_buffer(name, (rows, n_out, batch)).transpose(1, 2)
         return self._make_buffer(name, self._shape)
 
