@@ -26,7 +26,8 @@ class Embeddings(Encoder):
     Parameters
     ----------
     columns : sequence of str or int, default=None
-        Names or positions of the columns of ids. None for all.
+        Names or positions of the columns of ids. None for all. The first two are users and items where that matters:
+        ``Classification(negatives=...)``, `TaskView.recommend`.
     dim : int, default=16
         Size of a vector.
     product : bool, default=True
@@ -69,9 +70,10 @@ class Embeddings(Encoder):
         columns = _columns_of(X)
         self.names_ = names = list(columns)
         chosen = names if self.columns is None else list(self.columns)
-        self.places_ = [_place_of(column, names) for column in chosen]
-        self.ids_ = [_distinct(values, names[k]) for k, values in enumerate(columns.values()) if k in self.places_]
-        self.places_.sort()
+        places = [_place_of(column, names) for column in chosen]
+        self.ids_ = [_distinct(values, names[k]) for k, values in enumerate(columns.values()) if k in places]
+        self.places_ = sorted(places)
+        self.pair_ = tuple(self.places_.index(place) for place in places[:2])  # of user and item among the ids
         return self
 
     def numbers(self, X: Any) -> np.ndarray:
@@ -80,6 +82,20 @@ class Embeddings(Encoder):
         codes = [_codes(columns[k][1], known) for k, known in zip(self.places_, self.ids_, strict=True)]
         others = [_floats(values, name) for k, (name, values) in enumerate(columns) if k not in self.places_]
         return np.stack([*codes, *others], axis=1)
+
+    def known_numbers(self, X: Any) -> dict[int, np.ndarray]:
+        """Return columns of what `numbers` gives, by position, of a table that has some of the columns, by name."""
+        found, names = {}, [*self.places_, *(k for k in range(len(self.names_)) if k not in self.places_)]
+        for name, values in _columns_of(X).items():
+            if name not in self.names_:
+                raise ValueError(f"Column {name!r} was not in X. Its columns were {self.names_}.")
+            k = names.index(self.names_.index(name))
+            found[k] = _codes(values, self.ids_[k]) if k < len(self.ids_) else _floats(values, name)
+        return found
+
+    def column_name(self, k: int) -> Any:
+        """Return the name, or the position, of the column of the k-th ids."""
+        return self.names_[self.places_[k]]
 
     def _in_order(self, columns: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
         """Return columns in the order of those of the fit: by name, or by position where either has no names."""
