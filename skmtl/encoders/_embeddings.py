@@ -67,7 +67,7 @@ class Embeddings(Encoder):
         self.lr = lr
 
     def learn(self, X: Any) -> Self:
-        columns = _columns_of(X)
+        columns = columns_of(X)
         self.names_ = names = list(columns)
         chosen = names if self.columns is None else list(self.columns)
         places = [_place_of(column, names) for column in chosen]
@@ -78,15 +78,15 @@ class Embeddings(Encoder):
 
     def numbers(self, X: Any) -> np.ndarray:
         """Return ids as codes, 0 for those that are not known, then the other columns."""
-        columns = list(self._in_order(_columns_of(X)).items())
+        columns = list(self._in_order(columns_of(X)).items())
         codes = [_codes(columns[k][1], known) for k, known in zip(self.places_, self.ids_, strict=True)]
         others = [_floats(values, name) for k, (name, values) in enumerate(columns) if k not in self.places_]
         return np.stack([*codes, *others], axis=1)
 
-    def known_numbers(self, X: Any) -> dict[int, np.ndarray]:
-        """Return columns of what `numbers` gives, by position, of a table that has some of the columns, by name."""
+    def known_numbers(self, columns: dict[Any, np.ndarray]) -> dict[int, np.ndarray]:
+        """Return columns of what `numbers` gives, by position, of some of X's columns, by name."""
         found, names = {}, [*self.places_, *(k for k in range(len(self.names_)) if k not in self.places_)]
-        for name, values in _columns_of(X).items():
+        for name, values in columns.items():
             if name not in self.names_:
                 raise ValueError(f"Column {name!r} was not in X. Its columns were {self.names_}.")
             k = names.index(self.names_.index(name))
@@ -135,7 +135,7 @@ class _Vectors(nn.Module):
         return torch.cat([vectors.flatten(1), products.flatten(1), x[:, n:]], dim=1)
 
 
-def _columns_of(X: Any) -> dict[Any, np.ndarray]:
+def columns_of(X: Any) -> dict[Any, np.ndarray]:
     """Return the columns of a table by name, or by position where it has no names."""
     if hasattr(X, "columns"):
         return {str(name): np.asarray(X[name]) for name in X.columns}
