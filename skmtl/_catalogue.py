@@ -89,7 +89,7 @@ class Catalogue:
         return np.stack([users, self.seen.astype(np.int64)], axis=1)
 
     def seen_by(self, users: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return, for each pair of these users, codes (n,), the place of its user among them and its item: (n_pairs,)."""
+        """Return the pairs of these users, codes (n,): places of users among them, and items; (n_pairs,) both."""
         first, n = self.starts[users], self.starts[users + 1] - self.starts[users]
         place = np.repeat(np.arange(len(users)), n)
         within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)

@@ -37,7 +37,7 @@ def recommend(view, users: Any, k: int, exclude_seen: bool):
 
     k, last = check_k(k), view._last()[1]
     catalogue, (_, encoder) = last._catalogue, last._entry.pair_field
-    names = [encoder.column_name(place) for place in encoder.pair_]
+    names = [encoder.names_[encoder.places_[place]] for place in encoder.pair_]
     asked, rows = _rows_of_users(last, users, names[0])
     scorer = _Scorer(view, last)
     places, items, scores = [], [], []

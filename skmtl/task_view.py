@@ -390,7 +390,7 @@ class TaskView(FrozenEstimator):
         k : int, default=10
             Items for each user, at most.
         exclude_seen : bool, default=True
-            Whether to leave out items that were in a row of the fit with that user.
+            Whether to leave out items that were with that user in a row of the fit that had a label.
 
         Returns
         -------

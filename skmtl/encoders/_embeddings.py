@@ -84,7 +84,18 @@ class Embeddings(Encoder):
         return np.stack([*codes, *others], axis=1)
 
     def known_numbers(self, columns: dict[Any, np.ndarray]) -> dict[int, np.ndarray]:
-        """Return columns of what `numbers` gives, by position, of some of X's columns, by name."""
+        """Return what `numbers` gives for some columns of X.
+
+        Parameters
+        ----------
+        columns : dict of arrays of shape (n_samples,)
+            Columns of X by name.
+
+        Returns
+        -------
+        dict of arrays of shape (n_samples,)
+            Codes and numbers by their position in what `numbers` returns.
+        """
         found, names = {}, [*self.places_, *(k for k in range(len(self.names_)) if k not in self.places_)]
         for name, values in columns.items():
             if name not in self.names_:
@@ -92,10 +103,6 @@ class Embeddings(Encoder):
             k = names.index(self.names_.index(name))
             found[k] = _codes(values, self.ids_[k]) if k < len(self.ids_) else _floats(values, name)
         return found
-
-    def column_name(self, k: int) -> Any:
-        """Return the name, or the position, of the column of the k-th ids."""
-        return self.names_[self.places_[k]]
 
     def _in_order(self, columns: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
         """Return columns in the order of those of the fit: by name, or by position where either has no names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ def with_negative_class(codec: ClassCodec) -> ClassCodec:
     if len(classes) > 2:
         raise ValueError(f"negatives are drawn for a task of two classes. Found {len(classes)}: set negatives=0.")
     (label,) = classes.tolist()
-    if not isinstance(label, (Real, np.bool_)):
+    if not isinstance(label, (int, float)):
         raise ValueError(
             f"negatives get the negative class, which is not known: all labels are {label!r}. Write 1 or True for what "
             f"is positive, or give a row with the other label, smaller in sorting."
