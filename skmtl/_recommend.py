@@ -59,7 +59,7 @@ def recommend(view, users: Any, k: int, exclude_seen: bool):
 def _rows_of_users(last, users: Any, name: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids that were asked for, and a flat row for each: (n_users,), (n_users, n_numbers)."""
     catalogue, (field, encoder) = last._catalogue, last._entry.pair_field
-    columns = columns_of(users) if hasattr(users, "columns") else {name: np.atleast_1d(np.asarray(users))}
+    columns = columns_of(users) if hasattr(users, "columns") else {name: _as_ids(users)}
     if name not in columns:
         raise ValueError(f"users must be ids, or a frame with the column {name!r}. Found {list(columns)}.")
     asked = columns[name]
@@ -76,6 +76,14 @@ def _rows_of_users(last, users: Any, name: Any) -> tuple[np.ndarray, np.ndarray]
             raise ValueError("users must hold finite numbers. Found NaN or infinity.")
         rows[:, field.start + place] = values
     return asked, rows
+
+
+def _as_ids(users: Any) -> np.ndarray:
+    """Return ids as an array; numbers beside text stay numbers."""
+    if not isinstance(users, (list, tuple)):
+        return np.atleast_1d(np.asarray(users))
+    kinds = {type(user) for user in users}
+    return np.asarray(users, dtype=None if len(kinds) == 1 else object)
 
 
 class _Scorer:

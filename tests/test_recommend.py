@@ -152,6 +152,8 @@ def test_somebody_new_gets_what_anybody_likes_or_what_other_columns_say():
     pd.testing.assert_frame_equal(
         model.task("click").recommend(99, 3), best(rows, model.predict_proba(rows)["click"][:, 1], 3, True), rtol=1e-5
     )
+    both = model.task("click").recommend([3, "nobody"], 3)
+    pd.testing.assert_frame_equal(both[:3], model.task("click").recommend(3, 3), check_dtype=False)
     young = pd.DataFrame({"user": [99], "age": [21.0], "hour": [0.5]})
     rows = every_row([99]).assign(age=21.0, hour=0.5)
     pd.testing.assert_frame_equal(
