@@ -100,14 +100,14 @@ class Factors:
             torch.as_tensor(np.flatnonzero(sides.side == side), device=weight.device) for side in (USER, ITEM, BOTH)
         )
         self._of_user = torch.as_tensor(sides.of_user, device=weight.device)
-        features = network.trunk.encode(items)  # (member, item, feature)
+        features = self._encoded(items)  # (member, item, feature)
         alone = features[:, :, self._on_item] @ self._weight[:, self._on_item]
         one = torch.ones_like(features[:, :, :1])
         self._items = torch.cat([features[:, :, torch.as_tensor(sides.of_item)], alone, one], dim=2).transpose(1, 2)
 
     def raw(self, users: Tensor) -> Tensor:
         """Return the raw columns (member, user, item, column) for a flat row of each user, (n_users, n_numbers)."""
-        features = self._network.trunk.encode(users)
+        features = self._encoded(users)  # (member, user, feature)
         alone = features[:, :, self._on_user] @ self._weight[:, self._on_user] + self._bias
         of_both = self._weight[:, self._on_both].transpose(1, 2)  # (member, column, product)
         products = features[:, :, None, self._of_user] * of_both[:, None]  # (member, user, column, product)
@@ -115,3 +115,8 @@ class Factors:
         factors = torch.cat([products, which, alone[..., None]], dim=3)
         raw = factors.flatten(1, 2) @ self._items  # the one product
         return raw.unflatten(1, factors.shape[1:3]).transpose(2, 3)
+
+    def _encoded(self, rows: Tensor) -> Tensor:
+        """Return the features of flat rows: (member, n_rows, n_features)."""
+        encode, limit = self._network.trunk.encode, self._network.max_rows
+        return encode(rows) if limit is None else torch.cat([encode(own) for own in rows.split(limit)], dim=1)

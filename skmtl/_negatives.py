@@ -146,10 +146,12 @@ def draw_unseen(users: np.ndarray, seen: np.ndarray, items: np.ndarray, rng: np.
     n = len(items)
     place = np.searchsorted(items, seen[:, 1]).clip(max=n - 1)
     is_known = items[place] == seen[:, 1]
-    owner, place = np.divmod(np.unique(seen[is_known, 0] * n + place[is_known]), n)
-    first, start, stop = (np.searchsorted(owner, user) for user in (owner, users, users + 1))
-    before = place - (np.arange(len(owner)) - first)  # unseen items that come before a seen one
-    left = n - (stop - start)
+    codes = np.sort(seen[is_known, 0] * n + place[is_known])
+    owner, place = np.divmod(codes[np.diff(codes, prepend=-1) > 0], n)
+    starts = np.append(0, np.cumsum(np.bincount(owner, minlength=users.max() + 1)))
+    start = starts[users]
+    before = place - (np.arange(len(owner)) - starts[owner])  # unseen items that come before a seen one
+    left = n - (starts[users + 1] - start)
     r = np.minimum((rng.random(len(users)) * left).astype(np.int64), left - 1)
     passed = np.searchsorted(owner * (n + 1) + before, users * (n + 1) + r, side="right") - start
     return np.where(left > 0, items[(r + passed).clip(0, n - 1)], 0)

@@ -42,7 +42,7 @@ def recommend(view, users: Any, k: int, exclude_seen: bool):
     scorer = _Scorer(view, last)
     places, items, scores = [], [], []
     size = max(1, SCORES // len(catalogue.items))
-    for start in range(0, len(rows), size):
+    for start in range(0, max(1, len(rows)), size):
         found = scorer.scores(rows[start : start + size])
         if exclude_seen:
             _drop_seen(found, catalogue, rows[start : start + size, catalogue.user].astype(np.int64))
@@ -69,11 +69,11 @@ def _rows_of_users(last, users: Any, name: Any) -> tuple[np.ndarray, np.ndarray]
     codes = given[catalogue.user - field.start].astype(np.int64)
     rows = np.tile(catalogue.default, (len(asked), 1))
     rows[:, catalogue.of_user] = catalogue.user_values[codes]
-    for place, values in given.items():
+    for column, (place, values) in zip(columns, given.items(), strict=True):
         if field.start + place in {catalogue.item, *catalogue.of_item.tolist()}:
-            raise ValueError("users may have the columns of X that are not of the item. Found one that is.")
+            raise ValueError(f"users may have columns of X that are not of the item. Found {column!r}.")
         if not np.isfinite(values).all():
-            raise ValueError("users must hold finite numbers. Found NaN or infinity.")
+            raise ValueError(f"users must hold finite numbers. Found NaN or infinity in column {column!r}.")
         rows[:, field.start + place] = values
     return asked, rows
 
@@ -109,7 +109,7 @@ class _Scorer:
         if self._factors is not None:
             return self._decoded(self._product(users)).reshape(-1, n)
         size, found = max(1, ROWS // n), []
-        for start in range(0, len(users), size):
+        for start in range(0, max(1, len(users)), size):
             rows = self._with_items(users[start : start + size])
             found.append(self._decoded(self._last._raw_of_rows(rows)).reshape(-1, n))
         return np.concatenate(found)

@@ -169,6 +169,7 @@ def test_there_are_fewer_where_a_user_has_seen_the_rest():
     model = fitted({"stars": "regression"}, X=X, y=y)
     assert model.task(0).recommend([1, 2])["user"].tolist() == [2, 2]
     assert len(model.task(0).recommend([1, 2], exclude_seen=False)) == 6
+    assert len(model.task(0).recommend([])) == 0
     assert model.task(0).recommend(1).columns.tolist() == ["user", "item", "score"]
 
 
@@ -252,9 +253,13 @@ def test_tasks_that_cannot_recommend_say_why(tasks, labels, encoder, message):
         (3, 2.5, "k must be a whole number >= 1. Found 2.5"),
         (np.zeros((2, 2)), 1, "users must be one id, an array of ids, or a frame. Found shape (2, 2)"),
         (pd.DataFrame({"age": [3.0]}), 1, "users must be ids, or a frame with the column 'user'. Found ['age']"),
-        (pd.DataFrame({"user": [3], "price": [3.0]}), 1, "that are not of the item"),
+        (pd.DataFrame({"user": [3], "price": [3.0]}), 1, "not of the item. Found 'price'"),
         (pd.DataFrame({"user": [3], "size": [3.0]}), 1, "Column 'size' was not in X"),
-        (pd.DataFrame({"user": [3], "age": [np.nan]}), 1, "users must hold finite numbers"),
+        (
+            pd.DataFrame({"user": [3], "age": [np.nan]}),
+            1,
+            "users must hold finite numbers. Found NaN or infinity in column 'age'",
+        ),
     ],
 )
 def test_what_is_no_user_is_refused(users, k, message):
