@@ -14,6 +14,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clon
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skmtl._catalogue import Catalogue
 from skmtl._grown import GrownNetwork, GrownPlan, begin_task, plan_of, plan_state, root_of
 from skmtl._network import in_chunks
 from skmtl._outcome import adopt
@@ -59,6 +60,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     _needs_labels_in_every_column = True
     _inputs: tuple[tuple[int, ...], ...] | None = None  # columns of X that each task reads, where these differ
     _entry: EncodedInput | None = None  # the fields of X, where encoders read them
+    _catalogue: Catalogue | None = None  # users and items of the fit, where encoders read their ids
+    _draws_negatives = False
     _objects: Mapping[str, Mapping[str, type]] = {"encoder": {}}
 
     _parameter_constraints = CONSTRAINTS

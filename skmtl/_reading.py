@@ -10,9 +10,11 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from skmtl._catalogue import remember
 from skmtl._groups import group_codes
 from skmtl._hold_out import hold_out
 from skmtl._label_codes import label_codes
+from skmtl._negatives import with_negatives
 from skmtl._network import NetworkPlan
 from skmtl._parameters import device_of, draw_seeds, epochs_of, input_dtypes, network_plan, settle
 from skmtl._rows import Rows, rows_of
@@ -103,6 +105,9 @@ class Reading:
                     f"empty training or validation set. Give more rows or another fraction."
                 )
         size, owners = int(self.estimator.batch_size), _owners(self.estimator)
+        if self.estimator._draws_negatives:
+            data, *valid = make_tables(*with_negatives(self, divisions, seeds), size, owners)
+            return data, valid[0] if valid else None
         data, *valid = make_tables(self.X, self.y, self.weight, divisions, size, owners)
         return data, valid[0] if valid else self.valid
 
@@ -138,6 +143,8 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         X = estimator._fill_inputs(X, weight)
     used = None if weight is None else (weight > 0).any(axis=1)  # rows without a label would fill batches for nothing
     rows = None if used is None or used.all() else np.flatnonzero(used)
+    if estimator._entry is not None:
+        remember(estimator, X, rows, start.is_anew)
     settle(estimator, start, len(table) if rows is None else len(rows), X_val is not None)
     estimator._plan = _plan(estimator, start)
     draw_seeds(estimator, range(estimator.n_members_) if start.is_anew else estimator._member_ids)

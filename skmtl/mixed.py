@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skmtl._base import BaseMultiTask
 from skmtl._label_codes import is_continuous
 from skmtl._labels import common_dtype
+from skmtl._negatives import check_ids
 from skmtl._objects_by_name import ObjectsByName
 from skmtl._reading import Reading, Start
 from skmtl._table import TargetTable, check_columns, read_targets
@@ -433,13 +434,16 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         return self.output_names_
 
     def _learn_targets(self, table: TargetTable, sample_weight, start: Start) -> tuple[np.ndarray, np.ndarray | None]:
-        weights = self._row_weights(table, sample_weight)
+        weights, self._draws_negatives = self._row_weights(table, sample_weight), False
         for name, task in self.tasks_.items():
             own, weight = table.select(self._columns[name]), weights[name]
             with naming(name):
                 check_labels(task.observed_rows(own), weight, may_lack=not start.is_anew)
                 if start.is_anew:
                     task.learn(own, weight)
+                if task.negatives:
+                    check_ids(self._entry)
+                    self._draws_negatives = True
         parts = self._parts(table)
         if start.is_anew:
             self._losses = {name: [part.loss for part in own] for name, own in parts.items()}

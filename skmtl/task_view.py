@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
+from skmtl._recommend import recommend, why_not
 from skmtl._table import TargetTable, read_targets
 from skmtl.tasks import decoded, refuse_unknown_inputs
 
@@ -41,6 +42,10 @@ def _has_probabilities(view) -> bool:
 
 def _has_std(view) -> bool:
     return (_last_can("predict_std") if view._task() is None else _can("predicted_std"))(view)
+
+
+def _recommends(view) -> bool:
+    return why_not(view) is None
 
 
 class TaskView(FrozenEstimator):
@@ -162,7 +167,8 @@ class TaskView(FrozenEstimator):
             raise
         except ValueError as error:
             raise AttributeError(str(error)) from None
-        raise AttributeError(f"{text}: {self._kind()}.")
+        reason = why_not(self) if name == "recommend" else None
+        raise AttributeError(f"{text}: {self._kind() if reason is None else reason}.")
 
     def __sklearn_is_fitted__(self):
         try:
@@ -367,6 +373,58 @@ class TaskView(FrozenEstimator):
             Probabilities.
         """
         return self._task().predicted_incidence(self._raw(X), np.asarray(times, dtype=float))
+
+    @available_if(_recommends)
+    def recommend(self, users, k=10, exclude_seen=True):
+        """Recommend the items with the highest scores to users.
+
+        Of estimators whose encoder reads ids of users and items, such as `Embeddings`, and of tasks of two classes, of
+        numbers, and of `Chain`.
+
+        Parameters
+        ----------
+        users : id, array-like of shape (n_users,) or DataFrame
+            One id, several ids, or a frame with the column of user ids and others of X that are not of the item, such
+            as the age of a new user or the hour. An id that `fit` has not seen stands for anybody: what all others
+            like, or those of whom the other columns say the same.
+        k : int, default=10
+            Items for each user, at most.
+        exclude_seen : bool, default=True
+            Whether to leave out items that were with that user in a row of the fit that had a label.
+
+        Returns
+        -------
+        DataFrame of at most n_users * k rows
+            The user, the item, both called as in X, and ``"score"``: the probability of ``classes_[1]`` or of the last
+            event of a `Chain`, else the prediction in the units of y. Rows of a user stand together, the highest score
+            first. There are fewer than k where there are no more items.
+
+        Notes
+        -----
+        Items are those in the rows of the fit, with what these say of them: columns of X that are the same in all rows
+        of an item. What is the same in all rows of a user is known too. Of other columns that `users` lacks, the mean
+        over the rows of the fit is taken, and no id. The estimator has stored the pairs, 4 bytes each.
+
+        Without hidden layers and with hard sharing, the scores of all items are one matrix product.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skmtl import MultiTaskEstimator
+        >>> from skmtl.encoders import Embeddings
+        >>> from skmtl.tasks import Classification
+        >>> X = pd.DataFrame({"user": list("aaabbc"), "film": list("xyzxyx")})
+        >>> model = MultiTaskEstimator(
+        ...     {"click": Classification(negatives=2)},
+        ...     encoder=Embeddings(["user", "film"], dim=2),
+        ...     random_state=0,
+        ... )
+        >>> model.fit(X, pd.DataFrame({"click": [1] * 6}))
+        MultiTaskEstimator(...)
+        >>> model.task("click").recommend("b", k=2)["film"].tolist()
+        ['z']
+        """
+        return recommend(self, users, k, exclude_seen)
 
     def score(self, X, y, sample_weight=None):
         """Return the accuracy of a classifier, R² of a regressor, or else the skill of the task.

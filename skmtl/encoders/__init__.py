@@ -16,6 +16,7 @@ from skmtl._families import class_names, members, publish
 from skmtl.encoders._base import Encoder as Encoder
 from skmtl.encoders._conv import ConvEncoder as ConvEncoder
 from skmtl.encoders._embeddings import Embeddings as Embeddings
+from skmtl.encoders._embeddings import columns_of as columns_of
 from skmtl.encoders._input import EncodedInput as EncodedInput
 from skmtl.encoders._input import Field as Field
 from skmtl.encoders._input import check_encoders as check_encoders

@@ -26,7 +26,8 @@ class Embeddings(Encoder):
     Parameters
     ----------
     columns : sequence of str or int, default=None
-        Names or positions of the columns of ids. None for all.
+        Names or positions of the columns of ids. None for all. The first two are users and items where that matters:
+        ``Classification(negatives=...)``, `TaskView.recommend`.
     dim : int, default=16
         Size of a vector.
     product : bool, default=True
@@ -66,20 +67,42 @@ class Embeddings(Encoder):
         self.lr = lr
 
     def learn(self, X: Any) -> Self:
-        columns = _columns_of(X)
+        columns = columns_of(X)
         self.names_ = names = list(columns)
         chosen = names if self.columns is None else list(self.columns)
-        self.places_ = [_place_of(column, names) for column in chosen]
-        self.ids_ = [_distinct(values, names[k]) for k, values in enumerate(columns.values()) if k in self.places_]
-        self.places_.sort()
+        places = [_place_of(column, names) for column in chosen]
+        self.ids_ = [_distinct(values, names[k]) for k, values in enumerate(columns.values()) if k in places]
+        self.places_ = sorted(places)
+        self.pair_ = tuple(self.places_.index(place) for place in places[:2])  # of user and item among the ids
         return self
 
     def numbers(self, X: Any) -> np.ndarray:
         """Return ids as codes, 0 for those that are not known, then the other columns."""
-        columns = list(self._in_order(_columns_of(X)).items())
+        columns = list(self._in_order(columns_of(X)).items())
         codes = [_codes(columns[k][1], known) for k, known in zip(self.places_, self.ids_, strict=True)]
         others = [_floats(values, name) for k, (name, values) in enumerate(columns) if k not in self.places_]
         return np.stack([*codes, *others], axis=1)
+
+    def known_numbers(self, columns: dict[Any, np.ndarray]) -> dict[int, np.ndarray]:
+        """Return what `numbers` gives for some columns of X.
+
+        Parameters
+        ----------
+        columns : dict of arrays of shape (n_samples,)
+            Columns of X by name.
+
+        Returns
+        -------
+        dict of arrays of shape (n_samples,)
+            Codes and numbers by their position in what `numbers` returns.
+        """
+        found, names = {}, [*self.places_, *(k for k in range(len(self.names_)) if k not in self.places_)]
+        for name, values in columns.items():
+            if name not in self.names_:
+                raise ValueError(f"Column {name!r} was not in X. Its columns were {self.names_}.")
+            k = names.index(self.names_.index(name))
+            found[k] = _codes(values, self.ids_[k]) if k < len(self.ids_) else _floats(values, name)
+        return found
 
     def _in_order(self, columns: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
         """Return columns in the order of those of the fit: by name, or by position where either has no names."""
@@ -119,7 +142,7 @@ class _Vectors(nn.Module):
         return torch.cat([vectors.flatten(1), products.flatten(1), x[:, n:]], dim=1)
 
 
-def _columns_of(X: Any) -> dict[Any, np.ndarray]:
+def columns_of(X: Any) -> dict[Any, np.ndarray]:
     """Return the columns of a table by name, or by position where it has no names."""
     if hasattr(X, "columns"):
         return {str(name): np.asarray(X[name]) for name in X.columns}

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from skmtl._seeding import own_generator
 from skmtl.encoders._base import Encoder
 from skmtl.encoders._cost import run_counted
+from skmtl.encoders._embeddings import Embeddings
 
 PASSTHROUGH = "passthrough"
 NO_ROWS = "X must have at least one row. Found shape {}."
@@ -136,6 +137,14 @@ class EncodedInput:
     def n_features(self) -> int:
         """What scikit-learn calls the number of features: fields, or the length of X's second axis."""
         return self.fields[0].shape[0] if self._names == [None] else len(self.fields)
+
+    @property
+    def pair_field(self) -> tuple[Field, Embeddings] | None:
+        """The first field with ids of users and items, two at least, and its encoder."""
+        for field in self.fields:
+            if isinstance(field.encoder, Embeddings) and len(field.encoder.ids_) > 1:
+                return field, field.encoder
+        return None
 
     @property
     def key(self) -> tuple[object, ...]:

@@ -29,7 +29,7 @@ class Table:
     first : BaseMultiTask
         The estimator that has read them, for the others of its `table_key` too.
     fits : list of Fit
-        Those whose task weights fit the tasks that were found, and that hold out the same rows.
+        Those whose task weights fit the tasks that were found, and that draw the same rows.
     reading : Reading
         All that it has read.
     data, valid : TensorData, TensorData or None
@@ -76,7 +76,8 @@ def read_tables(fits: Sequence[Fit], X, y, sample_weight, groups=None) -> list[T
     alike: dict[tuple, list[Fit]] = {}
     for fit in fits:
         if _suits_tasks(fit.last, first.task_names_):
-            alike.setdefault(tuple(fit.last._seeds) if first.early_stopping_ else (), []).append(fit)
+            draws_rows = first.early_stopping_ or first._draws_negatives
+            alike.setdefault(tuple(fit.last._seeds) if draws_rows else (), []).append(fit)
     return [Table(first, own, reading, *reading.divided(own[0].last._seeds)) for own in alike.values()]
 
 

@@ -50,12 +50,16 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         Columns of y that it reads; None for the one with the task's name.
     features : list, slice, callable or None, default=None
         Columns of X that it reads; None for all.
+    negatives : int, default=0
+        Items that a user has not been seen with, drawn for each row of a positive label: one whose first target is 1.
+        In the rows drawn all targets of the task are 0.
     """
 
     name: str
     estimator_type: str | None = None
     columns: Any = None
     features: Any = None
+    negatives: int = 0
 
     def claims(self, key: str) -> list[str]:
         """Return the columns of y that the task of this name reads."""
@@ -127,6 +131,10 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
     def observed_rows(self, y: TargetTable) -> np.ndarray:
         """Return which rows have a label of the task, (n_samples,): by default those with a label in every column."""
         return np.asarray(y.observed.all(axis=1))
+
+    def weight_of_negatives(self) -> float:
+        """Return what a drawn negative weighs against its positive, once the task has learned."""
+        return 1.0
 
     def known_range(self, y: TargetTable) -> tuple[np.ndarray, np.ndarray]:
         """Return the ends between which the labels of a regressor are known to be, (n_samples,) each: equal if exact.

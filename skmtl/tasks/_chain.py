@@ -11,6 +11,7 @@ from torch import Tensor
 from skmtl._table import TargetTable
 from skmtl.losses import ChainedLogistic
 from skmtl.tasks._base import Part, any_observed, array_of, with_missing
+from skmtl.tasks._drawn import check_negatives
 from skmtl.tasks._levels import TaskOfLevels
 from skmtl.tasks._multilabel import flags_of, mean_brier_skill
 
@@ -27,6 +28,9 @@ class Chain(TaskOfLevels):
         Columns of y that hold 0 and 1, or False and True, the first event first.
     features : list, slice, callable or None, default=None
         The columns of X that the task reads, as in scikit-learn's `ColumnTransformer`; None for all.
+    negatives : int, default=0
+        Items drawn for each row with the first event, among those that its user has not been seen with; no event came
+        of them. As for `Classification`, so that y may hold 1 alone for the first event.
 
     Notes
     -----
@@ -46,9 +50,17 @@ class Chain(TaskOfLevels):
 
     name = "chain"
 
-    def __init__(self, *levels: Any, features: Any = None) -> None:
+    def __init__(self, *levels: Any, features: Any = None, negatives: int = 0) -> None:
         self.levels = levels
         self.features = features
+        self.negatives = negatives
+
+    @classmethod
+    def _get_param_names(cls) -> list[str]:
+        return ["levels", "features", "negatives"]
+
+    def learn(self, y: TargetTable, weight: np.ndarray | None) -> None:
+        check_negatives(self.negatives)
 
     def observed_rows(self, y: TargetTable) -> np.ndarray:
         return any_observed(y)

@@ -14,6 +14,7 @@ from skmtl.metrics._skill import brier_skill
 from skmtl.tasks._base import Part, Task, array_of
 from skmtl.tasks._class_weights import class_weights
 from skmtl.tasks._codec import ClassCodec
+from skmtl.tasks._drawn import check_negatives, with_negative_class
 
 
 class Classification(Task):
@@ -27,6 +28,10 @@ class Classification(Task):
         Share of each label that is spread over all classes equally, in [0, 1): predictions become less certain.
     focal_gamma : float, default=0.0
         Exponent >= 0 of the focal loss: with 2, say, labels that are predicted well count for little.
+    negatives : int, default=0
+        Items drawn for each row with the positive label, ``classes_[1]``, among those that its user has not been seen
+        with; they get the negative one. For clicks and purchases, of which only what happened is known: y may hold
+        positive labels alone, 1 or True. Needs an encoder with ids of users and items, such as `Embeddings`.
     columns : str, default=None
         The column of y; None for the one with the task's name.
     features : list, slice, callable or None, default=None
@@ -42,10 +47,18 @@ class Classification(Task):
     Two classes are learned by the logistic loss, more by the softmax cross entropy, both with the options above [1]_
     [2]_. The skill is that of the Brier score.
 
+    Negatives are drawn once in a fit, each network of an ensemble its own, uniformly among the items in the rows that
+    it learns from, without the pairs in these rows; a user that has been seen with every item gets none. The rows that
+    `early_stopping` holds out, or `X_val`, get negatives too, which are in neither part. A negative has the weight of
+    its positive, times that of its class, and no label of other tasks; columns of X that are the same in all rows of an
+    item come with the item drawn, all others stay. Probabilities are then those among rows and negatives together, and
+    good for ranking. See :doc:`/user_guide/recommenders`.
+
     References
     ----------
     .. [1] C. Szegedy et al., "Rethinking the Inception Architecture for Computer Vision", CVPR 2016 (smoothing).
     .. [2] T.-Y. Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017.
+    .. [3] X. He et al., "Neural Collaborative Filtering", WWW 2017 (sampled negatives).
 
     Examples
     --------
@@ -64,12 +77,14 @@ class Classification(Task):
         class_weight: Any = None,
         label_smoothing: float = 0.0,
         focal_gamma: float = 0.0,
+        negatives: int = 0,
         columns: Any = None,
         features: Any = None,
     ) -> None:
         self.class_weight = class_weight
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
+        self.negatives = negatives
         self.columns = columns
         self.features = features
 
@@ -81,10 +96,15 @@ class Classification(Task):
         seen, task = y.observed[:, 0], y.task_names()[0]
         labels = y.columns[0][seen]
         self.codec_ = ClassCodec.fit(labels, task)
+        if self.negatives:
+            self.codec_ = with_negative_class(self.codec_)
         self.classes_ = self.codec_.classes
         if self.class_weight is not None:
             codes = self.codec_.encode(labels, task)
             own = np.ones(len(labels)) if weight is None else weight[seen]
+            if self.negatives:  # they are labels too
+                codes = np.concatenate([codes, np.zeros_like(codes)])
+                own = np.concatenate([own, self.negatives * own * codes[: len(own)]])
             self.class_weight_ = class_weights(self.class_weight, self.codec_, codes, own, task)
 
     def parts(self, y: TargetTable) -> list[Part]:
@@ -93,6 +113,12 @@ class Classification(Task):
         if self.class_weight is not None:
             weight = self.class_weight_[np.nan_to_num(codes).astype(int)]
         return [Part(self._make_loss(), codes[:, None], weight)]
+
+    def weight_of_negatives(self) -> float:
+        if self.class_weight is None:
+            return 1.0
+        negative, positive = self.class_weight_
+        return float(negative / positive) if positive else 0.0
 
     def decode(self, raw: Sequence[Tensor]) -> np.ndarray:
         return self.codec_.decode(self._make_loss().decode(raw[0])[:, 0].cpu().numpy())
@@ -117,6 +143,7 @@ class Classification(Task):
             raise ValueError(f"label_smoothing must be in [0, 1). Found {self.label_smoothing!r}.")
         if not self.focal_gamma >= 0:
             raise ValueError(f"focal_gamma must be >= 0. Found {self.focal_gamma!r}.")
+        check_negatives(self.negatives)
 
 
 def codes_of(codec: ClassCodec, y: TargetTable, column: int = 0) -> np.ndarray:

@@ -22,7 +22,8 @@ class TaskOfLevels(Task):
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         options = {name: value for name, value in self.get_params(deep=False).items() if name != "levels"}
-        shown = [*map(repr, self.levels), *(f"{name}={v!r}" for name, v in options.items() if v is not None)]
+        plain = type(self)(*self.levels).get_params(deep=False)
+        shown = [*map(repr, self.levels), *(f"{name}={v!r}" for name, v in options.items() if v is not plain[name])]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def claims(self, key: str) -> list[str]:
