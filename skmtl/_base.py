@@ -58,6 +58,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     _metric: str  # what `score` averages over tasks
     _is_continuous: bool  # whether targets are numbers to be binned where rows are stratified
     _needs_labels_in_every_column = True
+    _reads_records = False  # whether y may be a structured array
+    _predicts_records = False  # whether it was one
     _inputs: tuple[tuple[int, ...], ...] | None = None  # columns of X that each task reads, where these differ
     _entry: EncodedInput | None = None  # the fields of X, where encoders read them
     _catalogue: Catalogue | None = None  # users and items of the fit, where encoders read their ids
@@ -295,7 +297,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             A polars one if `X` is one, else a pandas one with the index of `X` where it has one.
         """
         values = self.predict(X)
-        columns = dict(zip(self._output_names(), values.reshape(len(values), -1).T, strict=True))
+        if values.dtype.names:
+            columns = {name: values[name] for name in values.dtype.names}
+        else:
+            columns = dict(zip(self._output_names(), values.reshape(len(values), -1).T, strict=True))
         if type(X).__module__.partition(".")[0] == "polars":
             import polars
 

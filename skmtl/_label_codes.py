@@ -18,7 +18,7 @@ def label_codes(
     Parameters
     ----------
     columns : list of n_tasks arrays of shape (n_samples,)
-        Labels of each task.
+        Labels of each task; of fields with more axes, whether a row has labels is all that is read.
     observed : bool array of shape (n_samples, n_tasks)
         False where a label is missing.
     n_bins : int, default=5
@@ -33,6 +33,9 @@ def label_codes(
     """
     codes = np.full(observed.shape, -1, dtype=np.int64, order="F")  # `assign_parts` reads it column by column
     for t, column in enumerate(columns):
+        if column.ndim > 1:
+            codes[observed[:, t], t] = 0
+            continue
         labels = column[observed[:, t]]
         binned = is_continuous(labels) if continuous is None else continuous[t]
         codes[observed[:, t], t] = _bins(labels, n_bins) if binned else class_codes(labels)

@@ -127,6 +127,11 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     may_lack_values, as_given = estimator._may_lack_values(), X
     X = check_features(estimator, X, dtypes, start.is_anew, may_lack_values)
     table = check_targets(y, X, "y", known, may_lack)
+    if table.is_structured and not estimator._reads_records:
+        raise ValueError(
+            f"{type(estimator).__name__} reads y as a table of one label in each cell. Found a structured array with "
+            f"the fields {table.names}: MultiTaskEstimator reads it."
+        )
     names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
     estimator._name_tasks(table, names, start)
     groups = None if groups is None else group_codes(groups, len(table))
@@ -134,7 +139,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         raise ValueError("X_val and y_val must be given together. Found only one of them.")
     if start.is_anew:
         estimator._numpy_dtype = X.dtype if estimator._entry is None else _precision(estimator, dtypes)
-        estimator._target_ndim = table.ndim
+        estimator._target_ndim, estimator._predicts_records = table.ndim, table.is_structured
         estimator.n_tasks_ = len(estimator.task_names_)
     targets, weight = estimator._learn_targets(table, sample_weight, start)
     if may_lack_values:

@@ -34,15 +34,17 @@ class TargetTable:
     Attributes
     ----------
     columns : list of n_columns arrays of shape (n_samples,)
-        Labels; the values at missing entries are arbitrary.
+        Labels; the values at missing entries are arbitrary. Fields of `records` may have more axes.
     observed : bool array of shape (n_samples, n_columns)
-        False where a label is missing.
+        False where a label is missing; of a field with more axes, where all of a row is.
     names : list of str or None
         Column names; None if the table has none.
     ndim : int
         1 for a 1-D `y`, else 2.
     dtype : dtype
         A dtype that holds the labels of every column; `predict` returns it.
+    is_structured : bool, default=False
+        Whether it came as a structured array.
     """
 
     columns: list[np.ndarray]
@@ -50,6 +52,7 @@ class TargetTable:
     names: list[str] | None
     ndim: int
     dtype: np.dtype
+    is_structured: bool = False
 
     def __len__(self) -> int:
         return len(self.observed)
@@ -105,11 +108,13 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     Raises
     ------
     ValueError
-        If `y` has no columns, has more than two dimensions, is a structured array or holds complex numbers.
+        If `y` has no columns, has more than two dimensions or holds complex numbers.
     TypeError
         If `y` is a sparse matrix, a dict, or another container that is not a table.
     """
     y = _check_container(y, name)
+    if getattr(getattr(y, "dtype", None), "names", None):
+        return _read_fields(y)
     names = column_names(y)
     if _is_frame(y):
         raw, ndim, shape = [_column(y, i) for i in range(len(names))], 2, (len(y), len(names))
@@ -125,6 +130,21 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     keeps_dtype = not _is_frame(y) and array.dtype.kind != "T" and (ndim == 2 or array.dtype.kind != "O")
     dtype = array.dtype if keeps_dtype else common_dtype(columns)
     return TargetTable(list(columns), np.stack(observed, axis=1), names, ndim, dtype)
+
+
+def _read_fields(y: np.ndarray) -> TargetTable:
+    """Read a structured array, whose fields may have more axes than that of the rows."""
+    columns, observed = [], []
+    for name in y.dtype.names:
+        found = np.asarray(y[name])
+        if found.ndim > 1:
+            seen = observed_in(found.ravel()).reshape(len(found), -1).any(axis=1)
+        else:
+            found, seen = _read_column(found)
+        columns.append(found)
+        observed.append(seen)
+    names = list(y.dtype.names)
+    return TargetTable(columns, np.stack(observed, axis=1), names, 2, np.dtype(object), is_structured=True)
 
 
 # ---- names ----------------------------------------------------------------------------------------------------------
@@ -204,7 +224,10 @@ def _check_container(y: Any, name: str) -> Any:
             f"numpy array."
         )
     if isinstance(y, (Mapping, AbstractSet, str, bytes)) or hasattr(y, "__next__"):
-        raise TypeError(f"{name} must be an array, a list or a frame. Found {type(y).__name__}: make it a DataFrame.")
+        remedy = (
+            f"make it a DataFrame, or write skmtl.records({name})" if isinstance(y, Mapping) else "make it a DataFrame"
+        )
+        raise TypeError(f"{name} must be an array, a list or a frame. Found {type(y).__name__}: {remedy}.")
     if hasattr(y, "__dask_graph__"):
         return y.compute()
     if type(y).__module__.partition(".")[0] == "torch":
@@ -233,14 +256,10 @@ def _as_array(y: Any, name: str) -> np.ndarray:
         array = _read_list(y, name)
     else:
         array = _read_series(y) if hasattr(y, "to_numpy") else y if isinstance(y, np.ma.MaskedArray) else np.asarray(y)
-    if array.dtype.names is not None:
-        raise ValueError(
-            f"{name} must hold one label in each cell. Found a structured array with the fields "
-            f"{_listed(array.dtype.names)}: give its fields as columns of a 2-D array or DataFrame."
-        )
     if array.ndim not in (1, 2):
         kind = "an array" if array.ndim else type(y).__name__
-        raise ValueError(f"{name} must be 1-D or 2-D. Found {kind} of shape {array.shape}.")
+        remedy = f" Arrays of labels are fields of skmtl.records(task={name})." if array.ndim else ""
+        raise ValueError(f"{name} must be 1-D or 2-D. Found {kind} of shape {array.shape}.{remedy}")
     return array
 
 

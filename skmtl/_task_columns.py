@@ -83,6 +83,12 @@ def assign_columns(
     for column, name in claimed:
         if column not in place:
             raise ValueError(f"Task {name!r} reads the column {column!r} of y. Found only {names[:20]}.")
+        labels = table.columns[place[column]]
+        if labels.ndim > 1:
+            raise ValueError(
+                f"Task {name!r} reads one label in each row. Found arrays of shape {labels.shape[1:]} in the field "
+                f"{column!r}: give each label a field of its own."
+            )
     idle = [column for column in names if column not in owner]
     if idle:
         raise ValueError(f"Column {idle[0]!r} of y is read by no task. Add one, or drop the column.")

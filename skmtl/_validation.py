@@ -91,7 +91,10 @@ def _remedy(estimator: Any) -> str:
 def _as_table(estimator: Any, X: Any) -> Any:
     """Return X in a container that scikit-learn reads; raise an error if scikit-learn would misread it."""
     if isinstance(X, Mapping) and not sparse.issparse(X):  # scipy's dok_matrix is a dict
-        raise TypeError("X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame.")
+        raise TypeError(
+            "X must be a 2-D array, a list of rows or a frame. Found a dict: make it a DataFrame, or write "
+            "skmtl.records(X) where an encoder reads its fields."
+        )
     if getattr(getattr(X, "dtype", None), "names", None):
         fields = dict.fromkeys(X.dtype.names, "passthrough")
         raise TypeError(f"X is a structured array: name what reads each of its fields, such as encoder={fields}.")
@@ -189,7 +192,7 @@ def check_targets(
 
 def _has_infinity(labels: np.ndarray, seen: np.ndarray) -> bool:
     if labels.dtype.kind == "O":
-        return any(isinstance(v, (float, Decimal)) and math.isinf(v) for v in labels[seen])
+        return any(isinstance(v, (float, Decimal)) and math.isinf(v) for v in labels[seen].ravel())
     return labels.dtype.kind == "f" and bool(np.isinf(labels[seen]).any())
 
 

@@ -32,6 +32,7 @@ from skmtl._task_columns import (
     tasks_of,
 )
 from skmtl._weights import read_weights
+from skmtl.preprocessing import records
 from skmtl.tasks import TASKS, Part, TaskLayout, decoded, make_layout, refuse_unknown_inputs
 
 
@@ -202,6 +203,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
 
     _objects = {**BaseMultiTask._objects, "tasks": TASKS}
     _needs_labels_in_every_column = False
+    _reads_records = True
     _parameter_constraints = {**BaseMultiTask._parameter_constraints, "tasks": [dict, None]}
 
     def __init__(
@@ -535,9 +537,11 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:
         by_task = self._raw_by_task(raws)
         outputs = [decoded(self.tasks_[name], own) for name, own in by_task.items()]
-        if len(outputs) == 1 and (self._target_ndim == 1 or outputs[0].ndim == 2):
+        if len(outputs) == 1 and not self._predicts_records and (self._target_ndim == 1 or outputs[0].ndim == 2):
             return outputs[0]
         columns = [column for output in outputs for column in output.reshape(len(raws[0]), -1).T]
+        if self._predicts_records:
+            return records(dict(zip(self.output_names_, columns, strict=True)))
         table = np.empty((len(raws[0]), len(columns)), dtype=common_dtype(columns))
         for k, column in enumerate(columns):
             table[:, k] = column

@@ -11,6 +11,7 @@ from skmtl._labels import common_dtype, objects_of
 from skmtl._table import TargetTable, read_targets
 from skmtl.model_selection._folds import as_splitter, check_same_length, fit_rows, take_rows, with_groups
 from skmtl.model_selection._sklearn_private import _num_samples
+from skmtl.preprocessing import records
 from skmtl.tasks import sorted_classes
 
 _METHODS = ("predict", "predict_proba", "predict_log_proba")
@@ -112,6 +113,8 @@ def _check_partition(tests: list, n_samples: int) -> None:
 def _join_labels(labels: list, tests: list) -> np.ndarray:
     """Return the folds' labels in the order of the rows; as objects where numpy would turn one into another."""
     folds = [np.asarray(fold) for fold in labels]
+    if folds[0].dtype.names:
+        return records({name: _join_labels([fold[name] for fold in folds], tests) for name in folds[0].dtype.names})
     dtype = common_dtype([fold.ravel() for fold in folds])
     columns = [objects_of(fold) if dtype.kind == "O" else fold.astype(dtype) for fold in folds]
     return np.concatenate(columns)[np.argsort(np.concatenate(tests))]
