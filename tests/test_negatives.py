@@ -335,3 +335,13 @@ def test_text_with_both_labels_has_a_negative_class():
     y["click"] = np.where(np.arange(len(X)) % 4 == 0, "no", "yes")
     _, ((found,), _) = tables(model(2), X, y)
     assert len(found) - len(X) == 2 * (y["click"] == "yes").sum()
+
+
+def test_users_that_are_held_out_whole_get_negatives_too():
+    X, y = clicks(120)
+    est = model(2, early_stopping=True, validation_fraction=0.3)
+    _, ((learned,), (held,)) = tables(est, X, y, groups=X["user"])
+    assert not set(learned["user"]) & set(held["user"])
+    positive = held["click"] == 1
+    assert (~positive).sum() == 2 * positive.sum()
+    assert not pairs(held[positive]) & pairs(held[~positive])
