@@ -26,7 +26,7 @@ from skmtl._validation import check_features
 from skmtl.encoders import EncodedInput
 from skmtl.metrics import task_scores
 from skmtl.task_view import TaskView
-from skmtl.tasks import TaskLayout, average_members
+from skmtl.tasks import ROW, TaskLayout, average_members
 from skmtl.training import train
 
 
@@ -519,6 +519,10 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _output_names(self) -> list[str]:
         """Return the names of the columns that `predict` returns."""
         return self.task_names_
+
+    def _sites(self) -> tuple[str, ...]:
+        """Return what tasks read of a row: itself, or its places."""
+        return (ROW,)
 
     def _may_lack_values(self) -> bool:
         """Return whether X may have missing values, where no task reads them."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._rows import MAX_BYTES
-from skmtl.encoders import EncodedInput, Encoder
+from skmtl.encoders import EncodedInput, Encoder, features_by_site
 from skmtl.sharing import AutogradPass, DenseTrunk, Pass, Sharing, SharingModule, StackedModule, TrunkShape, submodule
 
 
@@ -54,10 +54,14 @@ class ModuleCopies(StackedModule):
 
     def forward(self, x: Tensor, by_member: bool) -> Tensor:
         """Return features (\\*stack_shape, batch, width) for x (batch, \\*shape), or of each member (member, ...)."""
+        return self.by_site(x, by_member)["row"]
+
+    def by_site(self, x: Tensor, by_member: bool) -> dict[str, Tensor]:
+        """Return the same by site: features of places are (\\*stack_shape, batch, place, width)."""
         self.link()
         each = math.prod(self.stack_shape[1:])
-        found = [module(x[k // each] if by_member else x) for k, module in enumerate(self.copies)]
-        return torch.stack(found).unflatten(0, self.stack_shape)
+        found = [features_by_site(m(x[k // each] if by_member else x)) for k, m in enumerate(self.copies)]
+        return {site: torch.stack([own[site] for own in found]).unflatten(0, self.stack_shape) for site in found[0]}
 
     def link(self) -> None:
         """Make the copies' weights and gradients views of the stacked ones, wherever these have moved to."""
@@ -121,14 +125,19 @@ class EncodedTrunk(SharingModule):
         Sizes; its `n_features` are the numbers of a flat row.
     entry : EncodedInput
         The fields of X.
+    n_row_tasks : int, default=None
+        Tasks that read the row, which the trunk is built for; None for all.
     """
 
     uses_global_generator = True  # for dropout in a module
     trunk, encoders = submodule("trunk"), submodule("encoders")
 
-    def __init__(self, sharing: Sharing, shape: TrunkShape, entry: EncodedInput) -> None:
+    def __init__(
+        self, sharing: Sharing, shape: TrunkShape, entry: EncodedInput, n_row_tasks: int | None = None
+    ) -> None:
         super().__init__()
-        self.trunk = sharing.build(replace(shape, n_features=entry.width))
+        n_tasks = n_row_tasks or shape.n_tasks
+        self.trunk = sharing.build(replace(shape, n_features=entry.width, n_tasks=n_tasks))
         self.per_task, self.n_features_out = self.trunk.per_task, self.trunk.n_features_out
         self._has_towers = isinstance(self.trunk, DenseTrunk) and self.trunk.per_task
         self._stack_shape = (shape.n_members, shape.n_tasks) if self._has_towers else (shape.n_members,)
@@ -149,16 +158,24 @@ class EncodedTrunk(SharingModule):
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of all fields: ([member, [task,]] batch, width)."""
+        return self.encode_sites(x)["row"]
+
+    def encode_sites(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the features by site, those of the row of all fields side by side."""
         dtype = next((p.dtype for p in self.parameters()), x.dtype)
         encoders, by_member = iter(self.encoders), x.ndim == 3
-        found = []
+        rows, sites = [], {}
         for field in self._fields:
             part = field.read(x, dtype)
-            if field.encoder is not None:
-                found.append(next(encoders)(part, by_member))
-            else:
-                found.append(self._spread(part.flatten(-len(field.shape)), by_member))
-        return found[0] if len(found) == 1 else torch.cat(found, dim=-1)
+            if field.encoder is None:
+                rows.append(self._spread(part.flatten(-len(field.shape)), by_member))
+                continue
+            own = next(encoders).by_site(part, by_member)
+            rows += [own.pop("row")] if "row" in own else []
+            sites.update(own)
+        if rows:
+            sites["row"] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=-1)
+        return sites
 
     def _spread(self, part: Tensor, by_member: bool) -> Tensor:
         """Return what all copies read: (\\*stack_shape, batch, n)."""

@@ -17,6 +17,7 @@ from skmtl._inputs import InputTrunk
 from skmtl._memory import tensor_over
 from skmtl._rows import Rows, rows_of
 from skmtl._seeding import own_generator
+from skmtl._sites import SiteHeads, SiteTrunk
 from skmtl._threads import threads_for
 from skmtl.encoders import EncodedInput
 from skmtl.sharing import Sharing, SharingModule, TrunkShape, submodule
@@ -89,6 +90,9 @@ class NetworkPlan:
         if self.inputs is not None:
             own = [self.inputs[task] for task in self.layout.order]
             trunk: SharingModule = InputTrunk(self.sharing, shape, own)
+        elif self.entry is not None and self.layout.sites:
+            trunk = SiteTrunk(self.sharing, shape, self.entry, self.layout)
+            return MultiTaskNetwork(trunk, build_site_heads(trunk, self, n_members))
         elif self.entry is not None:
             trunk = EncodedTrunk(self.sharing, shape, self.entry)
         else:
@@ -114,13 +118,13 @@ class MultiTaskNetwork(nn.Module):
     ----------
     trunk : SharingModule
         Computes features.
-    heads : SharedHeads or TaskHeads
+    heads : SharedHeads, TaskHeads or SiteHeads
         Compute the raw outputs from them.
     """
 
     trunk, heads = submodule("trunk"), submodule("heads")
 
-    def __init__(self, trunk: SharingModule, heads: SharedHeads | TaskHeads) -> None:
+    def __init__(self, trunk: SharingModule, heads: SharedHeads | TaskHeads | SiteHeads) -> None:
         super().__init__()
         self.trunk = trunk
         self.heads = heads
@@ -170,7 +174,7 @@ class MultiTaskNetwork(nn.Module):
 
     def task_similarity(self) -> Tensor:
         """Return (member, task, task) similarities in the network's task order."""
-        vectors = self.trunk.task_vectors()
+        vectors = self.trunk.task_vectors() if not isinstance(self.heads, SiteHeads) else None
         if vectors is None:
             return self.heads.similarity()
         unit = nn.functional.normalize(vectors.detach(), dim=-1)
@@ -207,6 +211,18 @@ def build_heads(trunk: SharingModule, plan: NetworkPlan, n_members: int) -> Shar
         raise ValueError(f"Heads can be tied only where all tasks have equally many outputs. Found {widths}.")
     sizes = (trunk.n_features_out, *plan.head_layer_sizes)
     return TaskHeads(n_members, sizes, plan.layout, plan.activation, plan.dropout)
+
+
+def build_site_heads(trunk: SiteTrunk, plan: NetworkPlan, n_members: int) -> SiteHeads:
+    """Return the heads of all sites."""
+    heads: dict[str, nn.Module] = {}
+    for own in plan.layout.sites:
+        sizes, layout = (trunk.widths[own.site], *plan.head_layer_sizes), own.at_place
+        if len(sizes) == 1 and not trunk.has_task_axis(own.site):
+            heads[own.site] = SharedHeads(n_members, sizes[0], layout)
+        else:
+            heads[own.site] = TaskHeads(n_members, sizes, layout, plan.activation, plan.dropout)
+    return SiteHeads(plan.layout, heads)
 
 
 def stack_networks(networks: Sequence[MultiTaskNetwork], plan: NetworkPlan) -> MultiTaskNetwork:

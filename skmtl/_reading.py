@@ -20,6 +20,7 @@ from skmtl._parameters import device_of, draw_seeds, epochs_of, input_dtypes, ne
 from skmtl._rows import Rows, rows_of
 from skmtl._table import TargetTable, check_distinct, name_tasks
 from skmtl._validation import check_features, check_targets
+from skmtl.tasks import TaskLayout
 from skmtl.training import TensorData, make_tables
 
 
@@ -104,11 +105,12 @@ class Reading:
                     f"validation_fraction={self.estimator.validation_fraction} of {len(self.codes)} rows leaves an "
                     f"empty training or validation set. Give more rows or another fraction."
                 )
-        size, owners = int(self.estimator.batch_size), _owners(self.estimator)
+        size, layout = int(self.estimator.batch_size), self.estimator._plan.layout
+        how = (size, _owners(layout), layout.has_places)
         if self.estimator._draws_negatives:
-            data, *valid = make_tables(*with_negatives(self, divisions, seeds), size, owners)
+            data, *valid = make_tables(*with_negatives(self, divisions, seeds), *how)
             return data, valid[0] if valid else None
-        data, *valid = make_tables(self.X, self.y, self.weight, divisions, size, owners)
+        data, *valid = make_tables(self.X, self.y, self.weight, divisions, *how)
         return data, valid[0] if valid else self.valid
 
     def _hold_out(self, seed: int) -> list[np.ndarray]:
@@ -216,13 +218,15 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
             f"{', '.join(map(repr, absent[:10]))}{', ...' if len(absent) > 10 else ''}.",
             stacklevel=6,
         )
-    owners = _owners(estimator)
-    return make_tables(*_in_order(estimator, X_val, targets, weight), [[None]], X_val.shape[0], owners)[0]
+    layout, size = estimator._plan.layout, X_val.shape[0]
+    read = _in_order(estimator, X_val, targets, weight)
+    return make_tables(*read, [[None]], size, _owners(layout), layout.has_places)[0]
 
 
-def _owners(estimator) -> np.ndarray | None:
-    """Return the task of each part; None where every task has one part."""
-    layout = estimator._plan.layout
+def _owners(layout: TaskLayout) -> np.ndarray | None:
+    """Return the task of each part; None where every task has one part and reads rows as a whole."""
+    if layout.has_places is not None:
+        return layout.owners
     return None if layout.has_one_part_each else layout.owners
 
 

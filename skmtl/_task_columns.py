@@ -11,7 +11,8 @@ from sklearn.base import clone
 from sklearn.utils._indexing import _get_column_indices  # private: what ColumnTransformer reads columns by
 
 from skmtl._table import TargetTable
-from skmtl.tasks import TASKS, Part, Task
+from skmtl.encoders import EncodedInput
+from skmtl.tasks import ROW, TASKS, Part, Task
 
 
 def check_tasks(tasks: Mapping | None) -> None:
@@ -84,10 +85,10 @@ def assign_columns(
         if column not in place:
             raise ValueError(f"Task {name!r} reads the column {column!r} of y. Found only {names[:20]}.")
         labels = table.columns[place[column]]
-        if labels.ndim > 1:
+        if labels.ndim > 1 and tasks[name].site == ROW:
             raise ValueError(
                 f"Task {name!r} reads one label in each row. Found arrays of shape {labels.shape[1:]} in the field "
-                f"{column!r}: give each label a field of its own."
+                f"{column!r}: TokenLabels and Mask read these."
             )
     idle = [column for column in names if column not in owner]
     if idle:
@@ -132,10 +133,22 @@ def part_weights(parts: Mapping[str, list[Part]], rows: Mapping[str, np.ndarray 
             weight = (~np.isnan(part.targets)).astype(float)
             for factor in (part.weight, rows[name]):
                 if factor is not None:
-                    weight *= factor[:, None]
+                    weight *= factor if factor.ndim > 1 else factor[:, None]
             plain = plain and bool((weight == 1).all())
             found.append(weight)
     return None if plain else np.concatenate(found, axis=1)
+
+
+def find_places(name: str, task: Task, entry: EncodedInput | None) -> None:
+    """Show a task the places that it reads; refuse one whose encoder gives none."""
+    places = {} if entry is None else entry.places
+    if task.site not in places:
+        found = "encoder='passthrough'" if entry is None else f"features of {', '.join(['row', *places])} only"
+        raise ValueError(
+            f"Task {name!r} reads {task.site}, of which an encoder must give features. Found {found}: TokenEncoder "
+            f"gives tokens, ConvEncoder pixels and cells, and a module of your own may return a dict of them by site."
+        )
+    task.find_places(places[task.site].grid, places[task.site].extent)
 
 
 def columns_of_x(name: str, task: Task, X) -> tuple[int, ...]:

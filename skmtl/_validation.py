@@ -73,7 +73,7 @@ def _encoded_rows(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray
     if np.ma.isMaskedArray(X):
         raise TypeError("encoder= reads arrays without masks. Found a masked array: fill its entries.")
     if reset:
-        estimator._entry = EncodedInput(estimator.encoder, X)
+        estimator._entry = EncodedInput(estimator.encoder, X, estimator._sites())
         estimator.n_features_in_ = estimator._entry.n_features
         vars(estimator).pop("feature_names_in_", None)
     allowed = [np.dtype(one) for one in (dtype if isinstance(dtype, tuple) else (dtype,))]

@@ -26,6 +26,7 @@ from skmtl._task_columns import (
     check_labels,
     check_tasks,
     columns_of_x,
+    find_places,
     make_task,
     naming,
     part_weights,
@@ -33,7 +34,7 @@ from skmtl._task_columns import (
 )
 from skmtl._weights import read_weights
 from skmtl.preprocessing import records
-from skmtl.tasks import TASKS, Part, TaskLayout, decoded, make_layout, refuse_unknown_inputs
+from skmtl.tasks import ROW, TASKS, Part, TaskLayout, decoded, make_layout, make_site_layout, refuse_unknown_inputs
 
 
 def _has_probabilities(estimator) -> bool:
@@ -398,6 +399,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
 
     # ---- inputs -------------------------------------------------------------------------------------------------
 
+    def _sites(self) -> tuple[str, ...]:
+        sites = [make_task(name, task).site for name, task in (self.tasks or {}).items()]
+        return tuple(dict.fromkeys(sites)) or super()._sites()
+
     def _may_lack_values(self) -> bool:
         tasks = self.tasks.values() if self.tasks else ()
         return any(getattr(task, "features", None) is not None for task in tasks)
@@ -442,6 +447,8 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             with naming(name):
                 check_labels(task.observed_rows(own), weight, may_lack=not start.is_anew)
                 if start.is_anew:
+                    if task.site != ROW:
+                        find_places(name, task, self._entry)
                     task.learn(own, weight)
                 if task.negatives:
                     check_ids(self._entry)
@@ -449,6 +456,7 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         parts = self._parts(table)
         if start.is_anew:
             self._losses = {name: [part.loss for part in own] for name, own in parts.items()}
+            self._at_place = {name: [part.at_place or part.loss for part in own] for name, own in parts.items()}
             classes = {name: task.classes_ for name, task in self.tasks_.items() if hasattr(task, "classes_")}
             self.classes_ = next(iter(classes.values()), {}) if self._target_ndim == 1 else classes
         return _targets(parts), part_weights(parts, weights)
@@ -473,7 +481,10 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         return self._losses[name], self.tasks_[name].predicted_tensor
 
     def _layout(self) -> TaskLayout:
-        return make_layout(list(self._losses.values()))
+        losses, sites = list(self._losses.values()), [task.site for task in self.tasks_.values()]
+        if all(site == ROW for site in sites):
+            return make_layout(losses)
+        return make_site_layout(losses, list(self._at_place.values()), sites)
 
     def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
         parts = self._parts(table)
@@ -539,13 +550,21 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         outputs = [decoded(self.tasks_[name], own) for name, own in by_task.items()]
         if len(outputs) == 1 and not self._predicts_records and (self._target_ndim == 1 or outputs[0].ndim == 2):
             return outputs[0]
-        columns = [column for output in outputs for column in output.reshape(len(raws[0]), -1).T]
         if self._predicts_records:
-            return records(dict(zip(self.output_names_, columns, strict=True)))
+            return records(self._by_output(dict(zip(by_task, outputs, strict=True))))
+        columns = [column for output in outputs for column in output.reshape(len(raws[0]), -1).T]
         table = np.empty((len(raws[0]), len(columns)), dtype=common_dtype(columns))
         for k, column in enumerate(columns):
             table[:, k] = column
         return table
+
+    def _by_output(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return predictions of tasks by the names of their outputs."""
+        found = {}
+        for name, values in outputs.items():
+            names = self.tasks_[name].output_names(name)
+            found.update({names[0]: values} if len(names) == 1 else dict(zip(names, values.T, strict=True)))
+        return found
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

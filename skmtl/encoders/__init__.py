@@ -19,7 +19,9 @@ from skmtl.encoders._embeddings import Embeddings as Embeddings
 from skmtl.encoders._embeddings import columns_of as columns_of
 from skmtl.encoders._input import EncodedInput as EncodedInput
 from skmtl.encoders._input import Field as Field
+from skmtl.encoders._input import Places as Places
 from skmtl.encoders._input import check_encoders as check_encoders
+from skmtl.encoders._input import features_by_site as features_by_site
 from skmtl.encoders._keras import KerasEncoder as KerasEncoder
 from skmtl.encoders._tokens import TokenEncoder as TokenEncoder
 from skmtl.encoders._torch import TorchEncoder as TorchEncoder

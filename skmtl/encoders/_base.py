@@ -25,11 +25,14 @@ class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
         Whether the module stays as it was built.
     lr : float or None, default=None
         Step size of its own, > 0; None for the `lr` of the estimator.
+    sites_ : tuple of str
+        What the tasks read: of ``"row"``, ``"tokens"``, ``"pixels"`` and ``"cells"``. A fit sets it before `build`.
     """
 
     name: str
     freeze: bool = False
     lr: float | None = None
+    sites_: tuple[str, ...] = ("row",)
 
     @abstractmethod
     def build(self, shape: tuple[int, ...]) -> nn.Module:
@@ -44,7 +47,9 @@ class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
         -------
         nn.Module
             Takes a tensor (batch, \\*shape) in the network's precision, or int64 where `reads_ids`; returns features
-            (batch, width).
+            (batch, width), or a dict of features by site: ``"row"`` (batch, width), ``"tokens"`` (batch, length,
+            width), ``"pixels"`` and ``"cells"`` (batch, width, height, width of the grid), and ``"is_token"``, bools
+            (batch, length), where rows are of different lengths.
         """
 
     def learn(self, X: Any) -> Self:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
 
 from skmtl.encoders._base import Encoder, check_sizes
 
 
 class ConvEncoder(Encoder):
     """A convolutional network: each layer a convolution, ReLU and a maximum over 2 by 2 pixels.
+
+    Tasks over cells read the last layer. For tasks over pixels, all layers before their maxima are brought to the size
+    of the image, side by side, and a convolution of one pixel with ReLU makes features of them.
 
     Parameters
     ----------
@@ -64,6 +70,10 @@ class ConvEncoder(Encoder):
         if kernel_size % 2 != 1:
             raise ValueError(f"ConvEncoder: kernel_size must be odd. Found {self.kernel_size!r}.")
         before, height, width = shape if len(shape) == 3 else (1, *shape)
+        if set(self.sites_) - {"row"}:
+            return _Image(
+                check_sizes(self.channels, "ConvEncoder: channels"), kernel_size, self.pool, before, self.sites_
+            )
         layers: list[nn.Module] = [] if len(shape) == 3 else [nn.Unflatten(1, (1, height))]
         for channels in check_sizes(self.channels, "ConvEncoder: channels"):
             layers += [nn.Conv2d(before, channels, kernel_size, padding=kernel_size // 2), nn.ReLU()]
@@ -74,3 +84,35 @@ class ConvEncoder(Encoder):
         if self.pool == "mean":
             layers.append(nn.AdaptiveAvgPool2d(1))
         return nn.Sequential(*layers, nn.Flatten(1))
+
+
+class _Image(nn.Module):
+    """The same layers, of which tasks over cells and pixels read, too."""
+
+    def __init__(
+        self, channels: tuple[int, ...], kernel_size: int, pool: str, before: int, sites: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self._pool, self._sites = pool, sites
+        widths = (before, *channels)
+        self.layers = nn.ModuleList(
+            [nn.Conv2d(a, b, kernel_size, padding=kernel_size // 2) for a, b in pairwise(widths)]
+        )
+        if "pixels" in sites:
+            self.pixels = nn.Conv2d(sum(channels), max(channels), 1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        h = x.unsqueeze(1) if x.ndim == 3 else x
+        size, levels = h.shape[-2:], []
+        for layer in self.layers:
+            h = layer(h).relu()
+            levels.append(h)
+            if min(h.shape[-2:]) > 1:
+                h = functional.max_pool2d(h, 2)
+        found = {"row": h.mean((2, 3)) if self._pool == "mean" else h.flatten(1)}
+        if "cells" in self._sites:
+            found["cells"] = h
+        if "pixels" in self._sites:
+            whole = [level if level.shape[-2:] == size else functional.interpolate(level, size) for level in levels]
+            found["pixels"] = self.pixels(torch.cat(whole, 1)).relu()
+        return found

@@ -21,7 +21,7 @@ def _by_layer(module: nn.Module, x: Tensor) -> tuple[Any, int, int]:
     kept, work = [0], [0]
 
     def note(layer: nn.Module, _: Any, out: Any) -> None:
-        outputs = out if isinstance(out, tuple) else (out,)
+        outputs = out if isinstance(out, tuple) else tuple(out.values()) if isinstance(out, dict) else (out,)
         size = sum(value.numel() for value in outputs if isinstance(value, Tensor)) // 2
         kept[0] += size
         weights = [p for p in layer.parameters(recurse=False) if p.ndim > 1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +44,14 @@ def check_encoders(encoder: Any, has_own_optimizer: bool) -> None:
             raise ValueError(f"{what}: lr needs an optimizer given by name, such as 'adamw'. Found lr={own.lr!r}.")
 
 
+class Places(NamedTuple):
+    """The places of a site: their grid, the width of their features, and the extent of what the encoder reads."""
+
+    grid: tuple[int, ...]
+    width: int
+    extent: tuple[int, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Field:
     """A part of a row.
@@ -65,6 +74,8 @@ class Field:
         Numbers that the encoder keeps for a row, and its multiplications for a row beside one per weight.
     weights : tuple
         Shapes of its weights.
+    places : dict
+        Grid and width of its features of places, by site.
     """
 
     name: str | None
@@ -77,6 +88,7 @@ class Field:
     n_buffered: int = 0
     n_operations: int = 0
     weights: tuple[tuple[int, ...], ...] = ()
+    places: Mapping[str, Places] = dataclasses.field(default_factory=dict)
 
     @property
     def what(self) -> str:
@@ -98,6 +110,8 @@ class EncodedInput:
         For all of X, or by field of a structured X.
     X : array-like of n_samples rows
         Rows of the fit.
+    sites : tuple of str, default=("row",)
+        What the tasks read.
 
     Attributes
     ----------
@@ -106,23 +120,40 @@ class EncodedInput:
     dtype : dtype
         Precision of the floats in X: float64 if all have it, else float32.
     width : int
-        Number of features.
+        Number of features of the row.
+    sites : tuple of str
+        What tasks read.
     """
 
-    def __init__(self, encoder: Encoder | Mapping[str, Any], X: Any) -> None:
+    def __init__(
+        self,
+        encoder: Encoder | Mapping[str, Any],
+        X: Any,
+        sites: tuple[str, ...] = ("row",),
+    ) -> None:
         self._names = list(encoder) if isinstance(encoder, Mapping) else [None]
         given = self._given(X)
         encoders: Mapping[Any, Any] = encoder if isinstance(encoder, Mapping) else {None: encoder}
         self.fields: list[Field] = []
+        self.sites = sites
         floats = []
         for name, values in given.items():
             if len(values) == 0:
                 raise ValueError(NO_ROWS.format(np.shape(values)))
-            field, dtype = _learn(name, encoders[name], values, self.n_numbers)
+            field, dtype = _learn(name, encoders[name], values, self.n_numbers, self.sites)
             self.fields.append(field)
             floats += [dtype] if dtype.kind == "f" else []
         self.dtype = np.dtype(np.float64 if floats and all(d == np.float64 for d in floats) else np.float32)
         self._keeps_ids = any(field.holds_ids for field in self.fields)
+        for site in self.sites:
+            owners = [field.what for field in self.fields if site in field.places]
+            if len(owners) > 1:
+                raise ValueError(f"One encoder may give features of {site}. Found {' and '.join(owners)}.")
+
+    @property
+    def places(self) -> dict[str, Places]:
+        """The places of each site but the row."""
+        return {site: places for field in self.fields for site, places in field.places.items()}
 
     @property
     def n_numbers(self) -> int:
@@ -149,7 +180,7 @@ class EncodedInput:
     @property
     def key(self) -> tuple[object, ...]:
         """What two inputs must have in common for their networks to be of one architecture."""
-        return tuple((f.name, repr(f.encoder), f.shape, f.weights, f.holds_ids) for f in self.fields)
+        return (self.sites, *((f.name, repr(f.encoder), f.shape, f.weights, f.holds_ids) for f in self.fields))
 
     def rows(self, X: Any, precision: np.dtype) -> np.ndarray:
         """Return flat rows: floats of shape (n_samples, n_numbers), in float64 where they hold ids."""
@@ -184,7 +215,7 @@ class EncodedInput:
         return {name: X[name] if isinstance(X, np.ndarray) else np.stack(list(X[name])) for name in self._names}
 
 
-def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Field, np.dtype]:
+def _learn(name: str | None, encoder: Any, values: Any, start: int, sites: tuple[str, ...]) -> tuple[Field, np.dtype]:
     """Return a field as the rows of a fit define it, and the type of its numbers."""
     encoder = None if encoder is None or encoder == PASSTHROUGH else clone(encoder).learn(values)
     numbers = _numbers(encoder, values, _called(name))
@@ -192,6 +223,7 @@ def _learn(name: str | None, encoder: Any, values: Any, start: int) -> tuple[Fie
     stop = start + math.prod(shape)
     if encoder is None:
         return Field(name, None, shape, start, stop, False, stop - start), numbers.dtype
+    encoder.sites_ = sites
     holds_ids = encoder.reads_ids(numbers.dtype)
     found = Field(name, encoder, shape, start, stop, holds_ids, 0)
     return _measured(found, numbers[[0, -1]]), numbers.dtype
@@ -217,27 +249,33 @@ def _numbers(encoder: Encoder | None, values: Any, what: str) -> np.ndarray:
     return numbers
 
 
-def _measured(field: Field, two_rows: np.ndarray) -> Field:
+def _measured(own: Field, two_rows: np.ndarray) -> Field:
     """Return a field with what a pass of two rows through its encoder shows; refuse one that cannot be trained."""
-    encoder = field.encoder
+    encoder = own.encoder
     assert encoder is not None
     name = type(encoder).__name__
     with own_generator(), torch.enable_grad():
-        module = encoder.build(field.shape).train(not encoder.freeze)
+        module = encoder.build(own.shape).train(not encoder.freeze)
         _refuse_statistics(module, name)
         weight = next(module.parameters(), torch.empty(0))
         flat = torch.as_tensor(two_rows.reshape(2, -1).astype(np.float64))
-        x = replace(field, start=0, stop=flat.shape[1]).read(flat, weight.dtype)
+        x = replace(own, start=0, stop=flat.shape[1]).read(flat, weight.dtype)
         before = [value.clone() for value in module.buffers()]
         features, n_buffered, n_operations = _run(module, x, name)
         if any(not torch.equal(a, b) for a, b in zip(before, module.buffers(), strict=True)):
             _raise_statistics(name)
-        _check_features(features, name, tuple(x.shape))
+        by_site = features_by_site(features)
+        if "row" in by_site:
+            _check_features(by_site["row"], name, tuple(x.shape))
+        elif not isinstance(features, Mapping) or "row" in encoder.sites_:
+            raise ValueError(f"{name} must give features of the row, which tasks read. Found {list(by_site)}.")
+        given = features if isinstance(features, Mapping) else {}
+        places = {site: _check_places(given[site], site, name, own.shape) for site in AXES if site in given}
         if not encoder.freeze:
-            _check_gradients(module, features, name)
+            _check_gradients(module, [given for given in by_site.values() if given.is_floating_point()], name)
     weights = tuple(tuple(p.shape) for p in module.parameters())
-    width = int(features.shape[1])
-    return replace(field, width=width, n_buffered=n_buffered, n_operations=n_operations, weights=weights)
+    width = int(by_site["row"].shape[1]) if "row" in by_site else 0
+    return replace(own, width=width, places=places, n_buffered=n_buffered, n_operations=n_operations, weights=weights)
 
 
 def _run(module: nn.Module, x: Tensor, name: str) -> tuple[Any, int, int]:
@@ -260,13 +298,41 @@ def _check_features(features: Any, name: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must return features that are floats. Found {features.dtype}.")
 
 
-def _check_gradients(module: nn.Module, features: Tensor, name: str) -> None:
+AXES = {"tokens": 3, "pixels": 4, "cells": 4}
+"""Sites of places, and how many axes their features have."""
+
+
+def features_by_site(features: Any) -> dict[str, Any]:
+    """Return what a module gives by site, places side by side: (batch, place, width)."""
+    if not isinstance(features, Mapping):
+        return {"row": features}
+    found = dict(features)
+    for site in ("pixels", "cells"):
+        if isinstance(found.get(site), Tensor) and found[site].ndim == 4:
+            found[site] = found[site].flatten(2).transpose(1, 2)
+    return found
+
+
+def _check_places(features: Any, site: str, name: str, shape: tuple[int, ...]) -> Places:
+    """Return the places of a site; refuse features of another form."""
+    if not isinstance(features, Tensor) or features.ndim != AXES[site] or len(features) != 2:
+        form = "(batch, length, width)" if site == "tokens" else "(batch, width, height, width of the grid)"
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise ValueError(f"{name} must return features of {site} of shape {form}. Found {found} for two rows.")
+    if site == "tokens":
+        return Places((int(features.shape[1]),), int(features.shape[2]), shape[:1])
+    height, width = map(int, features.shape[2:])
+    return Places((height, width), int(features.shape[1]), shape[-2:])
+
+
+def _check_gradients(module: nn.Module, features: Sequence[Tensor], name: str) -> None:
     named = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
     if not named:
         return
     found: list[Tensor | None] = [None] * len(named)
-    if features.requires_grad:
-        found = list(torch.autograd.grad(features.sum(), [p for _, p in named], allow_unused=True))
+    trained = [own.sum() for own in features if own.requires_grad]
+    if trained:
+        found = list(torch.autograd.grad(sum(trained, torch.zeros(())), [p for _, p in named], allow_unused=True))
     idle = [key for (key, _), gradient in zip(named, found, strict=True) if gradient is None]
     if idle:
         raise ValueError(

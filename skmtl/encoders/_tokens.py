@@ -20,6 +20,8 @@ SPREAD = 0.1
 class TokenEncoder(Encoder):
     """A text's token ids become vectors, which see their neighbours; its features are their largest values.
 
+    Tasks over tokens, such as `TokenLabels`, read the vectors themselves.
+
     Ids are whole numbers from 1; 0 is padding and counts for nothing. Ids above the largest one in `fit`
     share a vector.
 
@@ -115,22 +117,23 @@ class TokenEncoder(Encoder):
         if self.embedding is not None:
             with torch.no_grad():
                 vectors.weight[1:-1] = torch.as_tensor(np.asarray(self.embedding)[1:]).to(vectors.weight)
-        return _Texts(vectors, LAYERS[self.kind](self.width, shape[0]))
+        return _Texts(vectors, LAYERS[self.kind](self.width, shape[0]), "tokens" in self.sites_)
 
 
 class _Texts(nn.Module):
     """Vectors of tokens, a layer in which they see each other, and the maximum over the tokens of a text."""
 
-    def __init__(self, vectors: nn.Embedding, layer: nn.Module) -> None:
+    def __init__(self, vectors: nn.Embedding, layer: nn.Module, gives_tokens: bool) -> None:
         super().__init__()
-        self.vectors, self.layer = vectors, layer
+        self.vectors, self.layer, self._gives_tokens = vectors, layer, gives_tokens
 
-    def forward(self, ids: Tensor) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor | dict[str, Tensor]:
         is_token = ids != PADDING
         features: Tensor = self.layer(self.vectors(ids), is_token)
         lowest = torch.finfo(features.dtype).min
         largest = features.masked_fill(~is_token.unsqueeze(-1), lowest).amax(1)
-        return torch.where(is_token.any(1, keepdim=True), largest, 0.0)  # a text without tokens has no features
+        row = torch.where(is_token.any(1, keepdim=True), largest, 0.0)  # a text without tokens has no features
+        return {"row": row, "tokens": features, "is_token": is_token} if self._gives_tokens else row
 
 
 class _Conv(nn.Module):

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skmtl._table import TargetTable
 from skmtl.losses import Loss
+from skmtl.tasks._layout import ROW
 
 
 class Part(NamedTuple):
@@ -24,13 +25,33 @@ class Part(NamedTuple):
         Of ``loss.n_parts`` columns.
     targets : array of shape (n_samples, loss.n_parts)
         As the loss reads them; NaN where missing.
-    weight : array of shape (n_samples,) or None
-        What each row counts, beside its sample weight; None for 1.
+    weight : array of shape (n_samples,) or (n_samples, loss.n_parts), or None
+        What each row or label counts, beside its sample weight; None for 1.
+    at_place : Loss or None
+        The loss at one place, for tasks that read places of a row; see `part_at_places`.
     """
 
     loss: Loss
     targets: np.ndarray
     weight: np.ndarray | None = None
+    at_place: Loss | None = None
+
+
+def part_at_places(loss: Loss, targets: np.ndarray, weight: np.ndarray | None = None) -> Part:
+    """Return a part that is learned at every place of a row.
+
+    Parameters
+    ----------
+    loss : Loss
+        At one place, of k parts.
+    targets : array of shape (n_samples, n_places, k)
+        NaN where missing.
+    weight : array of the shape of targets or None
+        What each label counts; None for 1.
+    """
+    joined = type(loss).join([loss] * targets.shape[1])
+    flat = None if weight is None else weight.reshape(len(weight), -1)
+    return Part(joined, targets.reshape(len(targets), -1), flat, loss)
 
 
 class Task(BaseEstimator, ABC):  # type: ignore[misc]
@@ -50,12 +71,15 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         Columns of y that it reads; None for the one with the task's name.
     features : list, slice, callable or None, default=None
         Columns of X that it reads; None for all.
+    site : {"row", "tokens", "pixels", "cells"}, default="row"
+        Where its labels are: one for a row, or one for each place that an encoder gives features of.
     negatives : int, default=0
         Items that a user has not been seen with, drawn for each row of a positive label: one whose first target is 1.
         In the rows drawn all targets of the task are 0.
     """
 
     name: str
+    site: str = ROW
     estimator_type: str | None = None
     columns: Any = None
     features: Any = None
@@ -66,6 +90,17 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         if self.columns is None:
             return [key]
         return [str(c) for c in ([self.columns] if isinstance(self.columns, (str, int)) else self.columns)]
+
+    def find_places(self, grid: tuple[int, ...], extent: tuple[int, ...]) -> None:
+        """Learn what the encoder gives, before `learn`; only where `site` is not the row.
+
+        Parameters
+        ----------
+        grid : tuple of int
+            Numbers of places: (length,) of tokens, (height, width) of pixels and cells.
+        extent : tuple of int
+            The same of what the encoder reads: the length of a text, height and width of an image.
+        """
 
     def output_names(self, key: str) -> list[str]:
         """Return the names of the columns that `decode` returns: by default the one of the task."""

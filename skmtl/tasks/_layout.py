@@ -7,7 +7,7 @@ different ones, and stays one task: one tower or query, one loss (the sum of its
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +15,9 @@ import torch
 from torch import Tensor
 
 from skmtl.losses import Logistic, Loss, Softmax, SquaredError
+
+ROW = "row"
+"""The site of a task that reads a row as a whole."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,28 @@ class LossGroup:
         return raw.unsqueeze(-2) if self.loss.width == 1 else raw.unflatten(-1, (self.loss.width, -1))
 
 
+@dataclass(frozen=True, eq=False)
+class SiteLayout:
+    """The tasks of one site: their raw columns at one place, and where those of all places are in the network.
+
+    Attributes
+    ----------
+    site : str
+        Its name.
+    tasks : int array
+        Places in the network of its tasks, in the order of `at_place`.
+    at_place : TaskLayout
+        Of these tasks at one place.
+    columns : int array of shape (n_places, at_place.n_outputs)
+        The raw column in the network of each output of each place.
+    """
+
+    site: str
+    tasks: np.ndarray
+    at_place: TaskLayout
+    columns: np.ndarray
+
+
 @dataclass(frozen=True)
 class TaskLayout:
     """The order of tasks, parts and raw columns inside the network.
@@ -47,16 +72,29 @@ class TaskLayout:
         Equal to `order` where every task has one part.
     owners : int array of shape (n_parts,)
         ``owners[j]`` is the place of the task that owns the part at place j; j itself where every task has one part.
+    sites : tuple of SiteLayout, default=()
+        Which tasks read which places of a row; none where all read the row as a whole.
     """
 
     groups: tuple[LossGroup, ...]
     order: np.ndarray
     part_order: np.ndarray
     owners: np.ndarray
+    sites: tuple[SiteLayout, ...] = ()
 
     @property
     def n_tasks(self) -> int:
         return len(self.order)
+
+    @cached_property
+    def has_places(self) -> np.ndarray | None:
+        """Which tasks read places of a row, (n_tasks,); None for none."""
+        if not self.sites:
+            return None
+        found = np.zeros(self.n_tasks, dtype=bool)
+        for own in self.sites:
+            found[own.tasks] = own.site != ROW
+        return found
 
     @property
     def n_parts(self) -> int:
@@ -82,16 +120,19 @@ class TaskLayout:
         return np.concatenate([np.tile(np.arange(g.parts.start, g.parts.stop), g.loss.width) for g in self.groups])
 
     @cached_property
+    def column_classes(self) -> np.ndarray:
+        """Which output of its part each raw column is: (n_outputs,)."""
+        return np.concatenate([np.repeat(np.arange(g.loss.width), g.loss.n_parts) for g in self.groups])
+
+    @cached_property
     def column_slots(self) -> np.ndarray:
         """The place of each raw column among those of its task, parts one after the other: (n_outputs,)."""
         first, taken = np.zeros(self.n_parts, dtype=int), np.zeros(self.n_tasks, dtype=int)
-        classes = []  # of each column: which output of its part it is
         for group in self.groups:
             for part in range(group.parts.start, group.parts.stop):
                 first[part] = taken[self.owners[part]]
                 taken[self.owners[part]] += group.loss.width
-            classes.append(np.repeat(np.arange(group.loss.width), group.loss.n_parts))
-        return first[self.column_parts] + np.concatenate(classes)
+        return first[self.column_parts] + self.column_classes
 
     @cached_property
     def constant_columns(self) -> np.ndarray | None:
@@ -161,6 +202,49 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
         column = stop
     order = np.array(list(dict.fromkeys(owners)))
     return TaskLayout(tuple(groups), order, np.array(numbers), order.argsort()[owners])
+
+
+def make_site_layout(
+    tasks: Sequence[Sequence[Loss]], at_place: Sequence[Sequence[Loss]], sites: Sequence[str]
+) -> TaskLayout:
+    """Return the layout of tasks of which some read places of a row.
+
+    Parameters
+    ----------
+    tasks : sequence of sequences of Loss
+        The losses of each task's parts over all places.
+    at_place : sequence of sequences of Loss
+        The same at one place; their parts, place after place, are those of `tasks`.
+    sites : sequence of str
+        The site of each task.
+    """
+    layout = make_layout(tasks)
+    columns, first = _columns_of_parts(layout), np.cumsum([0, *(loss.n_parts for own in tasks for loss in own)])
+    numbers = iter(range(len(first)))
+    starts = [[int(first[next(numbers)]) for _ in own] for own in tasks]  # of each loss, its first part
+    found = []
+    for site in dict.fromkeys(sites):
+        chosen = [task for task, own in enumerate(sites) if own == site]
+        one = make_layout([at_place[task] for task in chosen])
+        n_places = tasks[chosen[0]][0].n_parts // at_place[chosen[0]][0].n_parts
+        parts = [  # of each part at one place, its number at the first place, and the distance to the next
+            (start + k, loss.n_parts)
+            for task in chosen
+            for start, loss in zip(starts[task], at_place[task], strict=True)
+            for k in range(loss.n_parts)
+        ]
+        begin, step = np.array(parts)[one.part_order[one.column_parts]].T
+        part = begin + step * np.arange(n_places)[:, None]
+        own = layout.places[np.array(chosen)[one.order]]
+        found.append(SiteLayout(site, own, one, columns[part, one.column_classes]))
+    return replace(layout, sites=tuple(found))
+
+
+def _columns_of_parts(layout: TaskLayout) -> np.ndarray:
+    """Return the raw column of each output of each part, counted through the user's tasks: (n_parts, width)."""
+    columns = np.zeros((layout.n_parts, max(group.loss.width for group in layout.groups)), dtype=int)
+    columns[layout.part_order[layout.column_parts], layout.column_classes] = np.arange(layout.n_outputs)
+    return columns
 
 
 def regression_layout(n_tasks: int) -> TaskLayout:

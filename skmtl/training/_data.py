@@ -96,6 +96,7 @@ def make_tables(
     divisions: Sequence[Sequence[np.ndarray | None]],
     batch_size: int,
     owners: np.ndarray | None = None,
+    has_places: np.ndarray | None = None,
 ) -> list[TensorData]:
     """Return the table to learn from and, where rows are held out, the one to validate on.
 
@@ -113,10 +114,12 @@ def make_tables(
         Rows of a training batch.
     owners : int array of shape (part,) or None
         The task that owns each part, `TaskLayout.owners`; None where every task has one part.
+    has_places : bool array of shape (task,) or None
+        Tasks whose loss is a mean over labels, not over rows; None for none.
     """
     sizes = (batch_size, len(X))  # rows of a step: validation is one
     by_part = zip(*divisions, strict=True)
-    return [_table(X, y, weight, own, size, owners) for own, size in zip(by_part, sizes, strict=False)]
+    return [_table(X, y, weight, own, size, owners, has_places) for own, size in zip(by_part, sizes, strict=False)]
 
 
 def _table(
@@ -126,15 +129,18 @@ def _table(
     rows_of_each: Sequence[np.ndarray | None],
     size: int,
     owners: np.ndarray | None,
+    has_places: np.ndarray | None,
 ) -> TensorData:
     """Return the table of these rows for each member, or for all."""
     lengths = {len(X) if rows is None else len(rows) for rows in rows_of_each}
-    if weight is None and len(lengths) == 1:
+    if weight is None and len(lengths) == 1 and has_places is None:
         n = lengths.pop()
         return TensorData(X, y, y.new_tensor(-(-n // size) / n), _index(rows_of_each, y.device))
     if weight is None:
         weight = np.ones(y.shape)
-    drawn, shares, labelled = zip(*(_weighed(weight, rows, size, owners) for rows in rows_of_each), strict=True)
+    drawn, shares, labelled = zip(
+        *(_weighed(weight, rows, size, owners, has_places) for rows in rows_of_each), strict=True
+    )
     n, known = max(map(len, shares)), np.array(labelled)
     steps = -(-n // size)
     if len(shares) == 1:
@@ -152,7 +158,7 @@ def _table(
 
 
 def _weighed(
-    weight: np.ndarray, rows: np.ndarray | None, size: int, owners: np.ndarray | None
+    weight: np.ndarray, rows: np.ndarray | None, size: int, owners: np.ndarray | None, has_places: np.ndarray | None
 ) -> tuple[np.ndarray | None, np.ndarray, np.ndarray]:
     """Return the rows of an epoch, (n,) or None for all; each label's share, (n, part); which tasks have labels."""
     if rows is not None:
@@ -162,6 +168,8 @@ def _weighed(
     labelled, times = (shares > 0).any(axis=0), visits(shares, size)
     if owners is not None:
         shares = shares_by_part(shares, weight, of_task, owners)
+        if has_places is not None:
+            _share_by_label(shares, weight, owners, has_places)
     if times is None:
         return rows, shares, labelled
     drawn = np.repeat(np.arange(len(weight)) if rows is None else rows, times)
@@ -186,6 +194,15 @@ def shares_by_part(shares: np.ndarray, weight: np.ndarray, of_task: np.ndarray, 
     """
     heaviest = of_task[:, owners]
     return shares[:, owners] * np.divide(weight, heaviest, out=np.zeros_like(weight), where=heaviest > 0)
+
+
+def _share_by_label(shares: np.ndarray, weight: np.ndarray, owners: np.ndarray, has_places: np.ndarray) -> None:
+    """Let each label of a task over places count its share in the weight of all of them."""
+    for task in np.flatnonzero(has_places):
+        of_rows = weight[:, owners == task]
+        total = label_shares(of_rows.sum(axis=1, keepdims=True))  # rows of weight zero change no bit
+        heaviest = of_rows.sum(axis=1, keepdims=True)
+        shares[:, owners == task] = total * np.divide(of_rows, heaviest, out=np.zeros_like(of_rows), where=heaviest > 0)
 
 
 def _index(rows_of_each: Sequence[np.ndarray | None], device: torch.device) -> Tensor | None:
