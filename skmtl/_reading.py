@@ -130,10 +130,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
     X = check_features(estimator, X, dtypes, start.is_anew, may_lack_values)
     table = check_targets(y, X, "y", known, may_lack)
     if table.is_structured and not estimator._reads_records:
-        raise ValueError(
-            f"{type(estimator).__name__} reads y as a table of one label in each cell. Found a structured array with "
-            f"the fields {table.names}: MultiTaskEstimator reads it."
-        )
+        _refuse_records(type(estimator).__name__, table)
     names = check_distinct(name_tasks(table, known))  # an earlier table may have had no names
     estimator._name_tasks(table, names, start)
     groups = None if groups is None else group_codes(groups, len(table))
@@ -162,6 +159,20 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
             groups = np.unique(groups[rows], return_inverse=True)[1]
     valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
     return Reading(estimator, table, *_in_order(estimator, X, targets, weight), rows, codes, groups, valid)
+
+
+def _refuse_records(estimator: str, table: TargetTable) -> None:
+    """Raise the error of an estimator that reads one label in each cell."""
+    for name, labels in zip(table.task_names(), table.columns, strict=True):
+        if labels.ndim > 1:
+            raise ValueError(
+                f"Task {name!r} must have one label in each row for {estimator}. Found arrays of shape "
+                f"{labels.shape[1:]}: MultiTaskEstimator reads them."
+            )
+    raise ValueError(
+        f"{estimator} reads y as a table. Found a structured array with the fields {table.names}: MultiTaskEstimator "
+        f"reads it."
+    )
 
 
 def _precision(estimator, dtypes) -> np.dtype:

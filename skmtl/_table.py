@@ -44,7 +44,7 @@ class TargetTable:
     dtype : dtype
         A dtype that holds the labels of every column; `predict` returns it.
     is_structured : bool, default=False
-        Whether it came as a structured array.
+        Whether it came as a structured array, or as a frame whose cells hold arrays.
     """
 
     columns: list[np.ndarray]
@@ -114,7 +114,9 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     """
     y = _check_container(y, name)
     if getattr(getattr(y, "dtype", None), "names", None):
-        return _read_fields(y)
+        return _read_fields({field: y[field] for field in y.dtype.names})
+    if _holds_arrays(y):
+        return _read_fields({str(field): _stacked(str(field), _column(y, i)) for i, field in enumerate(y.columns)})
     names = column_names(y)
     if _is_frame(y):
         raw, ndim, shape = [_column(y, i) for i in range(len(names))], 2, (len(y), len(names))
@@ -132,18 +134,35 @@ def read_targets(y: ArrayLike, name: str = "y") -> TargetTable:
     return TargetTable(list(columns), np.stack(observed, axis=1), names, ndim, dtype)
 
 
-def _read_fields(y: np.ndarray) -> TargetTable:
-    """Read a structured array, whose fields may have more axes than that of the rows."""
+def _holds_arrays(y: Any) -> bool:
+    """Return whether a table is a frame of pandas in which a column has an array in its first row."""
+    if not (_is_frame(y) and hasattr(y, "iloc")) or not len(y):
+        return False
+    objects = [i for i, dtype in enumerate(y.dtypes) if str(dtype) == "object"]
+    return any(isinstance(y.iat[0, i], np.ndarray) and y.iat[0, i].ndim for i in objects)
+
+
+def _stacked(name: str, column: Any) -> Any:
+    """Return a column whose cells hold arrays as one array; other columns as they are."""
+    if str(column.dtype) != "object" or not isinstance(column.iat[0], np.ndarray):
+        return column
+    shapes = {np.shape(cell) for cell in column}
+    if len(shapes) > 1:
+        raise ValueError(f"Task {name!r}: the arrays in its cells must have one shape. Found {sorted(shapes)[:5]}.")
+    return np.stack(list(column))
+
+
+def _read_fields(fields: Mapping[str, Any]) -> TargetTable:
+    """Read columns by name, which may have more axes than that of the rows."""
     columns, observed = [], []
-    for name in y.dtype.names:
-        found = np.asarray(y[name])
-        if found.ndim > 1:
-            seen = observed_in(found.ravel()).reshape(len(found), -1).any(axis=1)
+    for values in fields.values():
+        if isinstance(values, np.ndarray) and values.ndim > 1:
+            found, seen = values, observed_in(values.ravel()).reshape(len(values), -1).any(axis=1)
         else:
-            found, seen = _read_column(found)
+            found, seen = _read_column(values)
         columns.append(found)
         observed.append(seen)
-    names = list(y.dtype.names)
+    names = list(fields)
     return TargetTable(columns, np.stack(observed, axis=1), names, 2, np.dtype(object), is_structured=True)
 
 

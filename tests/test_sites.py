@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -10,7 +11,7 @@ from sklearn.metrics import f1_score, jaccard_score
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict
 from torch import nn
 
-from skmtl import MultiTaskEstimator, records
+from skmtl import MultiTaskClassifier, MultiTaskEstimator, records
 from skmtl.encoders import ConvEncoder, TokenEncoder, TorchEncoder
 from skmtl.metrics import dice, iou, span_f1
 from skmtl.model_selection import StackedGridSearchCV
@@ -220,6 +221,19 @@ def test_what_cannot_be_read_is_refused(change, message):
         ids = ids * 1.0 if change["encoder"] == "passthrough" else np.zeros((N, 6, 6))
     with pytest.raises(ValueError, match=message):
         model.fit(ids, records({**y, "t": change.get("y", y["t"])}))
+
+
+@every_case
+def test_a_frame_whose_cells_hold_arrays_is_read(name):
+    X, y, model = make(name)
+    frame = pd.DataFrame({key: list(values) if values.ndim > 1 else values for key, values in y.items()})
+    same(clone(model).fit(X, frame).predict(X), model.fit(X, records(y)).predict(X))
+    assert model.score_tasks(X, frame) == model.score_tasks(X, records(y))
+    with pytest.raises(ValueError, match="Task 't' must have one label in each row.*MultiTaskEstimator reads them"):
+        MultiTaskClassifier(encoder=model.encoder).fit(X, frame)
+    frame.at[3, "t"] = np.zeros(2)
+    with pytest.raises(ValueError, match="Task 't': the arrays in its cells must have one shape"):
+        model.fit(X, frame)
 
 
 def test_masks_of_another_size_are_refused():
