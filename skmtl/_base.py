@@ -340,7 +340,7 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     @available_if(_attends)
     def attention_weights(self, X):
-        """Return how much each task attends to each token (attention sharing only).
+        """Return how much each task attends to each token, or place of a text or image (attention sharing only).
 
         Parameters
         ----------
@@ -352,12 +352,16 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
         array of shape (n_samples, n_tasks, n_tokens)
             Mean over attention heads of the weight that a task gives to each token of a row; sums to one over tokens.
             An ensemble gives the mean over its members, whose tokens are learned apart and have only their number
-            in common.
+            in common. Behind an encoder of texts (n_samples, n_tasks, length), with 0 for padding; of images
+            (n_samples, n_tasks, height, width); NaN for tasks over places, which have gates instead.
         """
         X = self._check_X(X)
         attend = self.network_.trunk.attention_weights
         weights = in_chunks(lambda x: attend(x).mean(0, keepdim=True), X, self.network_)
-        return weights[:, self._plan.layout.places]
+        weights = weights[:, self._plan.layout.places]
+        if self._entry is None or self._entry.attended is None:
+            return weights
+        return weights.reshape(*weights.shape[:2], *self._entry.places[self._entry.attended].grid)
 
     def task_similarity(self):
         """Return how similar the tasks are in the fitted network.

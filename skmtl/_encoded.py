@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,20 @@ import torch
 from torch import Tensor, nn
 
 from skmtl._rows import MAX_BYTES
-from skmtl.encoders import EncodedInput, Encoder, features_by_site
-from skmtl.sharing import AutogradPass, DenseTrunk, Pass, Sharing, SharingModule, StackedModule, TrunkShape, submodule
+from skmtl.encoders import IS_TOKEN, EncodedInput, Encoder, features_by_site
+from skmtl.sharing import (
+    AttentionSharing,
+    AutogradPass,
+    DenseTrunk,
+    Pass,
+    PlacesShape,
+    Sharing,
+    SharingModule,
+    StackedModule,
+    TrunkShape,
+    submodule,
+)
+from skmtl.tasks import ROW
 
 
 class ModuleCopies(StackedModule):
@@ -54,7 +66,7 @@ class ModuleCopies(StackedModule):
 
     def forward(self, x: Tensor, by_member: bool) -> Tensor:
         """Return features (\\*stack_shape, batch, width) for x (batch, \\*shape), or of each member (member, ...)."""
-        return self.by_site(x, by_member)["row"]
+        return self.by_site(x, by_member)[ROW]
 
     def by_site(self, x: Tensor, by_member: bool) -> dict[str, Tensor]:
         """Return the same by site: features of places are (\\*stack_shape, batch, place, width)."""
@@ -125,19 +137,29 @@ class EncodedTrunk(SharingModule):
         Sizes; its `n_features` are the numbers of a flat row.
     entry : EncodedInput
         The fields of X.
-    n_row_tasks : int, default=None
-        Tasks that read the row, which the trunk is built for; None for all.
+    n_tasks : dict of int, default=None
+        Tasks by what they read; None where all read the row.
     """
 
     uses_global_generator = True  # for dropout in a module
     trunk, encoders = submodule("trunk"), submodule("encoders")
 
     def __init__(
-        self, sharing: Sharing, shape: TrunkShape, entry: EncodedInput, n_row_tasks: int | None = None
+        self, sharing: Sharing, shape: TrunkShape, entry: EncodedInput, n_tasks: Mapping[str, int] | None = None
     ) -> None:
         super().__init__()
-        n_tasks = n_row_tasks or shape.n_tasks
-        self.trunk = sharing.build(replace(shape, n_features=entry.width, n_tasks=n_tasks))
+        n_tasks = n_tasks or {ROW: shape.n_tasks}
+        of_row = replace(shape, n_features=entry.width, n_tasks=max(1, n_tasks.get(ROW, 0)))
+        self._attended = entry.attended
+        if self._attended is None:
+            self.trunk = sharing.build(of_row)
+        else:
+            assert isinstance(sharing, AttentionSharing)
+            places = {
+                site: PlacesShape(math.prod(own.grid), own.width, n_tasks.get(site, 0))
+                for site, own in entry.places.items()
+            }
+            self.trunk = sharing.build_over_places(of_row, places, self._attended)
         self.per_task, self.n_features_out = self.trunk.per_task, self.trunk.n_features_out
         self._has_towers = isinstance(self.trunk, DenseTrunk) and self.trunk.per_task
         self._stack_shape = (shape.n_members, shape.n_tasks) if self._has_towers else (shape.n_members,)
@@ -148,17 +170,33 @@ class EncodedTrunk(SharingModule):
         kept = sum(field.n_buffered for field in entry.fields)
         self.n_buffered = self.trunk.n_buffered + 2 * towers * (kept + entry.width)
         self.n_operations = towers * sum(field.n_operations for field in entry.fields)
+        if self._attended is not None:
+            kept += self.trunk.n_buffered
+            self.n_operations += self.trunk.n_operations
         self.max_rows = max(1, MAX_BYTES // (8 * (1 + kept)))
-        if hasattr(self.trunk, "attention_weights"):
+        if hasattr(self.trunk, "attention_weights") or (self._attended is not None and ROW in n_tasks):
             self.attention_weights = self._attention_weights
 
     def forward(self, x: Tensor) -> Tensor:
-        features: Tensor = self.trunk(self.encode(x))
+        return self.of_row(self.encode_sites(x))
+
+    def of_row(self, encoded: Mapping[str, Tensor]) -> Tensor:
+        """Return the features of the tasks that read the row, for what the encoders give by site."""
+        row = encoded[ROW]
+        features: Tensor
+        if self._attended is None:
+            features = self.trunk(row)
+        else:
+            features = self.trunk(row, encoded[self._attended], self._is_place(encoded))
         return features
+
+    def _is_place(self, encoded: Mapping[str, Tensor]) -> Tensor | None:
+        """Return which of the attended places are no padding; None for all."""
+        return encoded.get(IS_TOKEN) if self._attended == "tokens" else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of all fields: ([member, [task,]] batch, width)."""
-        return self.encode_sites(x)["row"]
+        return self.encode_sites(x)[ROW]
 
     def encode_sites(self, x: Tensor) -> dict[str, Tensor]:
         """Return the features by site, those of the row of all fields side by side."""
@@ -171,10 +209,12 @@ class EncodedTrunk(SharingModule):
                 rows.append(self._spread(part.flatten(-len(field.shape)), by_member))
                 continue
             own = next(encoders).by_site(part, by_member)
-            rows += [own.pop("row")] if "row" in own else []
-            sites.update(own)
+            rows += [own[ROW]] if ROW in own else []
+            sites.update({site: own[site] for site in field.places})
+            if "tokens" in field.places and IS_TOKEN in own:
+                sites[IS_TOKEN] = own[IS_TOKEN]
         if rows:
-            sites["row"] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=-1)
+            sites[ROW] = rows[0] if len(rows) == 1 else torch.cat(rows, dim=-1)
         return sites
 
     def _spread(self, part: Tensor, by_member: bool) -> Tensor:
@@ -187,7 +227,11 @@ class EncodedTrunk(SharingModule):
         return self.trunk.shared(self.encode(x))
 
     def _attention_weights(self, x: Tensor) -> Tensor:
-        return self.trunk.attention_weights(self.encode(x))
+        if self._attended is None:
+            return self.trunk.attention_weights(self.encode(x))
+        encoded = self.encode_sites(x)
+        weights = self.trunk.attend(encoded[self._attended], self._is_place(encoded))
+        return weights.mean(2)
 
     def tied(self) -> Sequence[StackedModule]:
         return (*self.trunk.tied(), *(self.encoders if self._has_towers and self.trunk.is_tied else ()))

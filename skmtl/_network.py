@@ -174,11 +174,12 @@ class MultiTaskNetwork(nn.Module):
 
     def task_similarity(self) -> Tensor:
         """Return (member, task, task) similarities in the network's task order."""
-        vectors = self.trunk.task_vectors() if not isinstance(self.heads, SiteHeads) else None
+        vectors = self.trunk.task_vectors()
         if vectors is None:
             return self.heads.similarity()
         unit = nn.functional.normalize(vectors.detach(), dim=-1)
-        return unit @ unit.transpose(-1, -2)
+        found = unit @ unit.transpose(-1, -2)
+        return self.heads.with_rows(found) if isinstance(self.heads, SiteHeads) else found
 
 
 class NetworkPass:

@@ -27,7 +27,7 @@ class SiteTrunk(EncodedTrunk):
     """Encoders, and behind them the strategy's trunk for tasks that read the row.
 
     Tasks over places read the features of the encoder: of their own one where the strategy has towers, else of the one
-    that all tasks share.
+    that all tasks share, through gates of their own where the strategy attends.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class SiteTrunk(EncodedTrunk):
 
     def __init__(self, sharing: Sharing, shape: TrunkShape, entry: EncodedInput, layout: TaskLayout) -> None:
         tasks = {own.site: own.tasks for own in layout.sites}
-        super().__init__(sharing, shape, entry, max(1, len(tasks.get(ROW, ()))))
+        super().__init__(sharing, shape, entry, {site: len(own) for site, own in tasks.items()})
         if self.ties_heads:
             raise ValueError("Heads cannot be tied where tasks read places of a row. Set tie_heads=False.")
         self.tasks, self.n_members = tasks, shape.n_members
@@ -52,14 +52,27 @@ class SiteTrunk(EncodedTrunk):
 
     def has_task_axis(self, site: str) -> bool:
         """Return whether the features of a site differ between tasks."""
-        return bool(self.trunk.per_task) if site == ROW else self._has_towers
+        return bool(self.trunk.per_task) if site == ROW else self._has_towers or self._attended is not None
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the features of each site that tasks read: (member, [task,] batch * place, width)."""
         encoded, found = self.encode_sites(x), {}
         for site, tasks in self.tasks.items():
-            own = encoded[site][:, tasks] if self._has_towers else encoded[site]
-            found[site] = self.trunk(own) if site == ROW else own.flatten(-3, -2)
+            if site == ROW:
+                own = encoded | {ROW: encoded[ROW][:, tasks]} if self._has_towers else encoded
+                found[site] = self.of_row(own)
+            elif self._attended is not None:
+                found[site] = self.trunk.gate(site, encoded[site], encoded.get(ROW)).flatten(-3, -2)
+            else:
+                found[site] = (encoded[site][:, tasks] if self._has_towers else encoded[site]).flatten(-3, -2)
+        return found
+
+    def _attention_weights(self, x: Tensor) -> Tensor:
+        """Return (member, batch, task, place), NaN for tasks over places."""
+        weights = super()._attention_weights(x)
+        n_tasks = sum(len(own) for own in self.tasks.values())
+        found = weights.new_full((*weights.shape[:2], n_tasks, weights.shape[3]), torch.nan)
+        found[:, :, self.tasks[ROW]] = weights
         return found
 
     def shared(self, x: Tensor) -> Tensor:
@@ -158,6 +171,13 @@ class SiteHeads(nn.Module):
         for own in self._layout.sites:
             module: Any = self.by_site[own.site]
             found[:, own.tasks[:, None], own.tasks[None, :]] = module.similarity()
+        return found
+
+    def with_rows(self, similarity: Tensor) -> Tensor:
+        """Return `similarity`, with another one of the tasks that read the row: (member, task of the row, same)."""
+        found, rows = self.similarity(), {own.site: own.tasks for own in self._layout.sites}.get(ROW)
+        if rows is not None:
+            found[:, rows[:, None], rows[None, :]] = similarity
         return found
 
     @staticmethod

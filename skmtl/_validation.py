@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_consistent_length, validate_data
 from skmtl._table import TargetTable, check_columns, read_targets
 from skmtl._weights import by_name, read_weights
 from skmtl.encoders import EncodedInput
+from skmtl.sharing import AttentionSharing
 
 _BAD_VALUES = re.compile(
     r"Input X contains|could not convert|float\(\) argument|must be a string or a real number|DType"
@@ -73,7 +74,8 @@ def _encoded_rows(estimator: Any, X: Any, dtype: Any, reset: bool) -> np.ndarray
     if np.ma.isMaskedArray(X):
         raise TypeError("encoder= reads arrays without masks. Found a masked array: fill its entries.")
     if reset:
-        estimator._entry = EncodedInput(estimator.encoder, X, estimator._sites())
+        attends = estimator.sharing == AttentionSharing.name or isinstance(estimator.sharing, AttentionSharing)
+        estimator._entry = EncodedInput(estimator.encoder, X, estimator._sites(), attends)
         estimator.n_features_in_ = estimator._entry.n_features
         vars(estimator).pop("feature_names_in_", None)
     allowed = [np.dtype(one) for one in (dtype if isinstance(dtype, tuple) else (dtype,))]

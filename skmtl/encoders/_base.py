@@ -27,12 +27,15 @@ class Encoder(BaseEstimator, ABC):  # type: ignore[misc]
         Step size of its own, > 0; None for the `lr` of the estimator.
     sites_ : tuple of str
         What the tasks read: of ``"row"``, ``"tokens"``, ``"pixels"`` and ``"cells"``. A fit sets it before `build`.
+    attended : str or None, default=None
+        The site that tasks of the row attend to in attention sharing; a fit adds it to `sites_`.
     """
 
     name: str
     freeze: bool = False
     lr: float | None = None
     sites_: tuple[str, ...] = ("row",)
+    attended: str | None = None
 
     @abstractmethod
     def build(self, shape: tuple[int, ...]) -> nn.Module:

@@ -112,6 +112,8 @@ class EncodedInput:
         Rows of the fit.
     sites : tuple of str, default=("row",)
         What the tasks read.
+    attends : bool, default=False
+        Whether tasks of the row attend to places, those of the first field that has some.
 
     Attributes
     ----------
@@ -123,6 +125,8 @@ class EncodedInput:
         Number of features of the row.
     sites : tuple of str
         What tasks read.
+    attended : str or None
+        The site that tasks of the row attend to; None where they do not.
     """
 
     def __init__(
@@ -130,25 +134,32 @@ class EncodedInput:
         encoder: Encoder | Mapping[str, Any],
         X: Any,
         sites: tuple[str, ...] = ("row",),
+        attends: bool = False,
     ) -> None:
         self._names = list(encoder) if isinstance(encoder, Mapping) else [None]
         given = self._given(X)
         encoders: Mapping[Any, Any] = encoder if isinstance(encoder, Mapping) else {None: encoder}
         self.fields: list[Field] = []
-        self.sites = sites
+        self.sites, self.attended = sites, None
         floats = []
         for name, values in given.items():
             if len(values) == 0:
                 raise ValueError(NO_ROWS.format(np.shape(values)))
-            field, dtype = _learn(name, encoders[name], values, self.n_numbers, self.sites)
-            self.fields.append(field)
+            field, dtype = _learn(name, encoders[name], values, self.n_numbers, sites, attends and not self.attended)
+            self.fields.append(self._without_taken(field))
+            if attends and not self.attended:
+                self.attended = next((site for site in AXES if site in field.places), None)
             floats += [dtype] if dtype.kind == "f" else []
         self.dtype = np.dtype(np.float64 if floats and all(d == np.float64 for d in floats) else np.float32)
         self._keeps_ids = any(field.holds_ids for field in self.fields)
+
+    def _without_taken(self, field: Field) -> Field:
+        """Return a field without places that those before it have; refuse one that gives tasks a choice."""
+        taken = {site: before.what for before in self.fields for site in before.places}
         for site in self.sites:
-            owners = [field.what for field in self.fields if site in field.places]
-            if len(owners) > 1:
-                raise ValueError(f"One encoder may give features of {site}. Found {' and '.join(owners)}.")
+            if site in taken and site in field.places:
+                raise ValueError(f"One encoder may give features of {site}. Found {taken[site]} and {field.what}.")
+        return replace(field, places={site: own for site, own in field.places.items() if site not in taken})
 
     @property
     def places(self) -> dict[str, Places]:
@@ -180,7 +191,8 @@ class EncodedInput:
     @property
     def key(self) -> tuple[object, ...]:
         """What two inputs must have in common for their networks to be of one architecture."""
-        return (self.sites, *((f.name, repr(f.encoder), f.shape, f.weights, f.holds_ids) for f in self.fields))
+        fields = [(f.name, repr(f.encoder), f.shape, f.weights, f.holds_ids) for f in self.fields]
+        return (self.sites, self.attended, *fields)
 
     def rows(self, X: Any, precision: np.dtype) -> np.ndarray:
         """Return flat rows: floats of shape (n_samples, n_numbers), in float64 where they hold ids."""
@@ -215,7 +227,9 @@ class EncodedInput:
         return {name: X[name] if isinstance(X, np.ndarray) else np.stack(list(X[name])) for name in self._names}
 
 
-def _learn(name: str | None, encoder: Any, values: Any, start: int, sites: tuple[str, ...]) -> tuple[Field, np.dtype]:
+def _learn(
+    name: str | None, encoder: Any, values: Any, start: int, sites: tuple[str, ...], attends: bool
+) -> tuple[Field, np.dtype]:
     """Return a field as the rows of a fit define it, and the type of its numbers."""
     encoder = None if encoder is None or encoder == PASSTHROUGH else clone(encoder).learn(values)
     numbers = _numbers(encoder, values, _called(name))
@@ -223,7 +237,7 @@ def _learn(name: str | None, encoder: Any, values: Any, start: int, sites: tuple
     stop = start + math.prod(shape)
     if encoder is None:
         return Field(name, None, shape, start, stop, False, stop - start), numbers.dtype
-    encoder.sites_ = sites
+    encoder.sites_ = tuple(dict.fromkeys([*sites, *([encoder.attended] if attends and encoder.attended else [])]))
     holds_ids = encoder.reads_ids(numbers.dtype)
     found = Field(name, encoder, shape, start, stop, holds_ids, 0)
     return _measured(found, numbers[[0, -1]]), numbers.dtype
@@ -298,8 +312,11 @@ def _check_features(features: Any, name: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must return features that are floats. Found {features.dtype}.")
 
 
+IS_TOKEN = "is_token"
+"""What a module of texts says beside its tokens: which are no padding."""
+
 AXES = {"tokens": 3, "pixels": 4, "cells": 4}
-"""Sites of places, and how many axes their features have."""
+"""Sites of places, those to attend to first, and how many axes their features have."""
 
 
 def features_by_site(features: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ SPREAD = 0.1
 class TokenEncoder(Encoder):
     """A text's token ids become vectors, which see their neighbours; its features are their largest values.
 
-    Tasks over tokens, such as `TokenLabels`, read the vectors themselves.
+    Tasks over tokens, such as `TokenLabels`, and attention sharing read the vectors themselves.
 
     Ids are whole numbers from 1; 0 is padding and counts for nothing. Ids above the largest one in `fit`
     share a vector.
@@ -51,6 +51,7 @@ class TokenEncoder(Encoder):
     """
 
     name = "tokens"
+    attended = "tokens"
 
     def __init__(
         self,

@@ -43,6 +43,8 @@ from skmtl.sharing._passes import padded as padded
 from skmtl.sharing._penalty import centred_penalty as centred_penalty
 from skmtl.sharing._penalty import penalty_gradient as penalty_gradient
 from skmtl.sharing._penalty import proximal_step_ as proximal_step_
+from skmtl.sharing._place_attention import PlaceAttention as PlaceAttention
+from skmtl.sharing._place_attention import PlacesShape as PlacesShape
 from skmtl.sharing._soft import SoftSharing as SoftSharing
 from skmtl.sharing._trunk import DenseTrunk as DenseTrunk
 

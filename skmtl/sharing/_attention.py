@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from numbers import Integral
 
 from skmtl.sharing._attention_module import AttentionModule
 from skmtl.sharing._base import Sharing, SharingModule, TrunkShape
+from skmtl.sharing._place_attention import PlaceAttention, PlacesShape
 
 
 class AttentionSharing(Sharing):
@@ -21,6 +23,13 @@ class AttentionSharing(Sharing):
     the trunk give the tasks something to choose between, and because keys depend on the row, a task may choose
     differently for each row.
 
+    Behind an encoder that has features of places, such as `TokenEncoder` and `ConvEncoder`, the tasks attend to these
+    instead, :math:`e` being the tokens of a text or the pixels of an image: each head has a query of its own as wide as
+    their features, which are values as they are and, divided by their root mean square, keys [3]_; padding has weight
+    0, and what a task finds joins the features of the row in front of the trunk. A
+    task over places, such as `TokenLabels`, has a **gate** instead of a query: it reads
+    :math:`2 \sigma(W_t f_p + R_t r + b_t) \odot f_p` of the features :math:`f_p` of a place and r of the row [2]_.
+
     The penalty that `sharing_lambda` scales is :math:`\sum_{i,j} \|q_i - q_j\|^2`: at 0 the tasks attend
     independently; for large values all attend to the same tokens and differ only in their task heads, as in hard
     sharing.
@@ -28,9 +37,9 @@ class AttentionSharing(Sharing):
     Parameters
     ----------
     n_heads : int, default=4
-        Attention heads. The width of the trunk must be a multiple of it.
+        Attention heads. The width of the trunk must be a multiple of it, save where the tasks attend to places.
     n_tokens : int, default=8
-        Tokens made from each row.
+        Tokens made from each row, where the tasks do not attend to places.
 
     Notes
     -----
@@ -40,6 +49,8 @@ class AttentionSharing(Sharing):
     References
     ----------
     .. [1] A. Vaswani et al., "Attention Is All You Need", NeurIPS 2017.
+    .. [2] S. Liu, E. Johns and A. J. Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019.
+    .. [3] A. Henry et al., "Query-Key Normalization for Transformers", Findings of EMNLP 2020.
 
     Examples
     --------
@@ -58,11 +69,7 @@ class AttentionSharing(Sharing):
 
     def build(self, shape: TrunkShape) -> SharingModule:
         """Return the trunk, its tokens and the tasks' attention over them."""
-        for name, value in (("n_heads", self.n_heads), ("n_tokens", self.n_tokens)):
-            if not isinstance(value, Integral):
-                raise TypeError(f"{name} must be an integer. Found {value!r}.")
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1. Found {value!r}.")
+        self._check()
         width = (shape.n_features, *shape.hidden_layer_sizes)[-1]
         if width % self.n_heads:
             raise ValueError(
@@ -70,3 +77,30 @@ class AttentionSharing(Sharing):
                 f"{self.n_heads}. Change the last hidden layer, or sharing=AttentionSharing(n_heads=...)."
             )
         return AttentionModule(shape, width, self.n_heads, self.n_tokens)
+
+    def build_over_places(self, shape: TrunkShape, places: Mapping[str, PlacesShape], attended: str) -> PlaceAttention:
+        """Return the attention over places that an encoder has features of.
+
+        Parameters
+        ----------
+        shape : TrunkShape
+            Of the tasks and features of the row.
+        places : dict of PlacesShape
+            By site.
+        attended : str
+            The site that tasks of the row attend to.
+
+        Returns
+        -------
+        PlaceAttention
+            With random initial weights.
+        """
+        self._check()
+        return PlaceAttention(shape, self.n_heads, places, attended)
+
+    def _check(self) -> None:
+        for name, value in (("n_heads", self.n_heads), ("n_tokens", self.n_tokens)):
+            if not isinstance(value, Integral):
+                raise TypeError(f"{name} must be an integer. Found {value!r}.")
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1. Found {value!r}.")
