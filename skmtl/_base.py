@@ -353,7 +353,8 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
             Mean over attention heads of the weight that a task gives to each token of a row; sums to one over tokens.
             An ensemble gives the mean over its members, whose tokens are learned apart and have only their number
             in common. Behind an encoder of texts (n_samples, n_tasks, length), with 0 for padding; of images
-            (n_samples, n_tasks, height, width); NaN for tasks over places, which have gates instead.
+            (n_samples, n_tasks, height, width) of pixels where tasks read these, else of the encoder's last layer; NaN
+            for tasks over places, which have gates instead.
         """
         X = self._check_X(X)
         attend = self.network_.trunk.attention_weights

@@ -15,9 +15,9 @@ from skmtl.encoders._base import Encoder, check_sizes
 class ConvEncoder(Encoder):
     """A convolutional network: each layer a convolution, ReLU and a maximum over 2 by 2 pixels.
 
-    Tasks over cells read the last layer. For tasks over pixels and for attention sharing, all layers before their
-    maxima are brought to the size of the image, side by side, and a convolution of one pixel with ReLU makes features
-    of them.
+    Tasks over cells read the last layer. For tasks over pixels, all layers before their maxima are brought to the size
+    of the image, side by side, and a convolution of one pixel with ReLU makes features of them. Attention sharing
+    attends to pixels where tasks read them, else to cells, at a fraction of the cost.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ class ConvEncoder(Encoder):
     """
 
     name = "conv"
-    attended = "pixels"
+    attended = "cells"
 
     def __init__(
         self,

@@ -24,9 +24,9 @@ class AttentionSharing(Sharing):
     differently for each row.
 
     Behind an encoder that has features of places, such as `TokenEncoder` and `ConvEncoder`, the tasks attend to these
-    instead, :math:`e` being the tokens of a text or the pixels of an image: each head has a query of its own as wide as
-    their features, which are values as they are and, divided by their root mean square, keys [3]_; padding has weight
-    0, and what a task finds joins the features of the row in front of the trunk. A
+    instead, :math:`e` being the tokens of a text or the pixels or cells of an image: each head has a query of its own
+    as wide as their features, which are values as they are and, divided by their root mean square, keys [3]_; padding
+    has weight 0, and what a task finds joins the features of the row in front of the trunk. A
     task over places, such as `TokenLabels`, has a **gate** instead of a query: it reads
     :math:`2 \sigma(W_t f_p + R_t r + b_t) \odot f_p` of the features :math:`f_p` of a place and r of the row [2]_.
 
