@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skmtl._catalogue import Catalogue
+from skmtl._decoder import written
 from skmtl._grown import GrownNetwork, GrownPlan, begin_task, plan_of, plan_state, root_of
 from skmtl._network import in_chunks
 from skmtl._outcome import adopt
@@ -38,14 +39,22 @@ def _attends(estimator) -> bool:
     return True
 
 
-def _average(network, layout: TaskLayout, x: torch.Tensor) -> torch.Tensor:
-    """Return the raw outputs for the mean prediction of the members: (1, batch, n_outputs)."""
-    return average_members(layout.groups, network(x)).unsqueeze(0)
+def _average(network, layout: TaskLayout, beams: dict[str, int], x: torch.Tensor) -> torch.Tensor:
+    """Return the raw outputs for the mean prediction of the members, and what decoders write: (1, batch, column)."""
+    if not beams:
+        return average_members(layout.groups, network(x)).unsqueeze(0)
+    x, ids = written(network, beams, x, averages=True)
+    raw = average_members(layout.groups, network(x)).unsqueeze(0)
+    return torch.cat([raw, ids.to(raw.dtype)], -1)
 
 
-def _rows_first(network, x: torch.Tensor) -> torch.Tensor:
-    """Return the raw outputs of all members, rows first: (1, batch, member, n_outputs)."""
-    return network(x).transpose(0, 1).unsqueeze(0)
+def _rows_first(network, beams: dict[str, int], x: torch.Tensor) -> torch.Tensor:
+    """Return the same of each member, rows first: (1, batch, member, column)."""
+    if not beams:
+        return network(x).transpose(0, 1).unsqueeze(0)
+    x, ids = written(network, beams, x, averages=False)
+    raw = network(x)
+    return torch.cat([raw, ids.to(raw.dtype)], -1).transpose(0, 1).unsqueeze(0)
 
 
 class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
@@ -232,19 +241,19 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _raw_of_rows(self, X) -> list[np.ndarray]:
         """Return raw outputs for the mean prediction of the members."""
-        networks = self.network_.networks
-        if len(self._member_ids) == 1:
+        networks, beams = self.network_.networks, self._beams()
+        if len(self._member_ids) == 1 and not beams:
             return [in_chunks(network, X, network) for network in networks]
         found = []
         for network, plan in zip(networks, self._plan.plans, strict=True):
-            found.append(in_chunks(partial(_average, network, plan.layout), X, network))
+            found.append(in_chunks(partial(_average, network, plan.layout, beams), X, network))
         return found
 
     def _raw_members(self, X) -> list[np.ndarray]:
         """Return the raw outputs of each member: (n_members * n_samples, n_outputs), member after member."""
         X, found = self._check_X(X), []
         for network in self.network_.networks:
-            raw = in_chunks(partial(_rows_first, network), X, network)
+            raw = in_chunks(partial(_rows_first, network, self._beams()), X, network)
             found.append(raw.swapaxes(0, 1).reshape(-1, raw.shape[-1]))
         return found
 
@@ -528,6 +537,14 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _sites(self) -> tuple[str, ...]:
         """Return what tasks read of a row: itself, or its places."""
         return (ROW,)
+
+    def _beams(self) -> dict[str, int]:
+        """Return how many sequences are kept in the search of each task that writes some, by its site."""
+        return {}
+
+    def _with_written(self, X, table: TargetTable):
+        """Return rows of a fit, and after each what decoders read of its targets."""
+        return X
 
     def _may_lack_values(self) -> bool:
         """Return whether X may have missing values, where no task reads them."""

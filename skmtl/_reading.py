@@ -158,6 +158,7 @@ def read(estimator, X, y, sample_weight, X_val, y_val, groups, start: Start) -> 
         if groups is not None and rows is not None:
             groups = np.unique(groups[rows], return_inverse=True)[1]
     valid = None if X_val is None else _validation_table(estimator, X_val, y_val)
+    X = estimator._with_written(X, table)
     return Reading(estimator, table, *_in_order(estimator, X, targets, weight), rows, codes, groups, valid)
 
 
@@ -230,6 +231,7 @@ def _validation_table(estimator, X_val, y_val) -> TensorData:
             stacklevel=6,
         )
     layout, size = estimator._plan.layout, X_val.shape[0]
+    X_val = estimator._with_written(X_val, table)
     read = _in_order(estimator, X_val, targets, weight)
     return make_tables(*read, [[None]], size, _owners(layout), layout.has_places)[0]
 

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skmtl._decoder import DecoderCopies
 from skmtl._encoded import EncodedTrunk
 from skmtl._memory import moved
-from skmtl.encoders import EncodedInput
+from skmtl.encoders import IS_TOKEN, EncodedInput
 from skmtl.sharing import DenseStack, Pass, Sharing, TrunkShape, gradient_of
 from skmtl.tasks import ROW, SiteLayout, TaskLayout
 
@@ -49,18 +50,32 @@ class SiteTrunk(EncodedTrunk):
         self.tasks, self.n_members = tasks, shape.n_members
         self.widths = {site: places.width for site, places in entry.places.items()} | {ROW: self.trunk.n_features_out}
         self.places = {own.site: len(own.columns) for own in layout.sites}
+        self.layout, self.n_numbers = layout, entry.n_numbers
+        self.decoders = nn.ModuleDict()
+        for own in layout.sites:
+            if own.decoding is not None:
+                self.widths[own.site] = width = entry.places["tokens"].width
+                decoder = DecoderCopies(own.decoding, width, shape.n_members)
+                self.decoders[own.site] = decoder
+                self.n_buffered += 2 * decoder.n_buffered
+                self.n_operations += decoder.n_operations
 
     def has_task_axis(self, site: str) -> bool:
         """Return whether the features of a site differ between tasks."""
-        return bool(self.trunk.per_task) if site == ROW else self._has_towers or self._attended is not None
+        if site == ROW:
+            return bool(self.trunk.per_task)
+        return site not in self.decoders and (self._has_towers or self._attended is not None)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:  # type: ignore[override]
         """Return the features of each site that tasks read: (member, [task,] batch * place, width)."""
         encoded, found = self.encode_sites(x), {}
-        for site, tasks in self.tasks.items():
-            if site == ROW:
-                own = encoded | {ROW: encoded[ROW][:, tasks]} if self._has_towers else encoded
-                found[site] = self.of_row(own)
+        ids = self._ids(x)
+        for own in self.layout.sites:
+            site, tasks = own.site, own.tasks
+            if own.decoding is not None:
+                found[site] = self.decoders[site].decode(ids.pop(0), *self.memory(own, encoded)).flatten(1, 2)
+            elif site == ROW:
+                found[site] = self.of_row(encoded | {ROW: encoded[ROW][:, tasks]} if self._has_towers else encoded)
             elif self._attended is not None:
                 found[site] = self.trunk.gate(site, encoded[site], encoded.get(ROW)).flatten(-3, -2)
             else:
@@ -75,13 +90,32 @@ class SiteTrunk(EncodedTrunk):
         found[:, :, self.tasks[ROW]] = weights
         return found
 
+    def memory(self, own: SiteLayout, encoded: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Return the tokens that a decoder reads, (member, batch, length, width), and which are no padding."""
+        features, is_token = encoded["tokens"], encoded.get(IS_TOKEN)
+        is_token = torch.ones_like(features[..., 0], dtype=torch.bool) if is_token is None else is_token
+        task = int(own.tasks[0])
+        return (features[:, task], is_token[:, task]) if self._has_towers else (features, is_token)
+
+    def _ids(self, x: Tensor) -> list[Tensor]:
+        """Return what each decoder has written or is to write, which follows a row: (member or 1, batch, length)."""
+        lengths = [own.decoding.length for own in self.layout.sites if own.decoding is not None]
+        ids = x[..., self.n_numbers :] if x.ndim == 3 else x[None, :, self.n_numbers :]
+        if not ids.shape[-1]:  # where nobody asks for what they write
+            ids = ids.new_zeros(*ids.shape[:-1], sum(lengths))
+        return list(ids.long().split_with_sizes(lengths, -1)) if lengths else []
+
+    def _leaves(self) -> list[nn.Parameter]:
+        """Return the trained weights of the copies of encoders and decoders."""
+        copies: list[Any] = [*self.encoders, *self.decoders.values()]
+        return [p for module in copies for p in module.leaves()]
+
     def shared(self, x: Tensor) -> Tensor:
         encoded = self.encode_sites(x)
         return encoded[ROW] if ROW in encoded else next(iter(encoded.values())).mean(-2)
 
     def bind(self, x: Tensor, shape: Sequence[int]) -> Pass:
-        leaves = [p for encoder in self.encoders for p in encoder.leaves()]
-        return _FeaturesPass(self, x, [*leaves, *self.trunk.parameters()])
+        return _FeaturesPass(self, x, [*self._leaves(), *self.trunk.parameters()])
 
 
 class _FeaturesPass(Pass):

@@ -88,7 +88,7 @@ def assign_columns(
         if labels.ndim > 1 and tasks[name].site == ROW:
             raise ValueError(
                 f"Task {name!r} reads one label in each row. Found arrays of shape {labels.shape[1:]} in the field "
-                f"{column!r}: TokenLabels and Mask read these."
+                f"{column!r}: TokenLabels, Mask and Sequence read these."
             )
     idle = [column for column in names if column not in owner]
     if idle:

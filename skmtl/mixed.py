@@ -481,10 +481,23 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         return self._losses[name], self.tasks_[name].predicted_tensor
 
     def _layout(self) -> TaskLayout:
-        losses, sites = list(self._losses.values()), [task.site for task in self.tasks_.values()]
+        losses, writing = list(self._losses.values()), self._writing()
+        sites = [writing.get(name, task.site) for name, task in self.tasks_.items()]
         if all(site == ROW for site in sites):
             return make_layout(losses)
-        return make_site_layout(losses, list(self._at_place.values()), sites)
+        decodings = {site: self.tasks_[name].decoding() for name, site in writing.items()}
+        return make_site_layout(losses, list(self._at_place.values()), sites, decodings)
+
+    def _writing(self) -> dict[str, str]:
+        """Return the tasks that write sequences, and the site of each."""
+        return {name: f"written_{k}" for k, (name, task) in enumerate(self.tasks_.items()) if task.decoding()}
+
+    def _beams(self) -> dict[str, int]:
+        return {site: int(self.tasks_[name].beam_size) for name, site in self._writing().items()}
+
+    def _with_written(self, X, table: TargetTable):
+        own = [self.tasks_[name].written(table.select(self._columns[name])) for name in self._writing()]
+        return np.concatenate([X, *own], axis=1, dtype=X.dtype) if own else X
 
     def _encode(self, table: TargetTable) -> tuple[np.ndarray, np.ndarray | None]:
         parts = self._parts(table)
@@ -543,6 +556,11 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             places = iter(np.argsort(layout.part_order).tolist())
             for name, own in islice(losses, layout.n_tasks):
                 found[name] = [_view_of(loss, [next(places) for _ in range(loss.n_parts)], views) for loss in own]
+            start = layout.n_outputs
+            for name in self._writing():
+                stop = start + self.tasks_[name].decoding().length
+                found[name].append(torch.from_numpy(raw[:, None, start:stop]))
+                start = stop
         return found
 
     def _decode(self, raws: list[np.ndarray]) -> np.ndarray:

@@ -15,7 +15,7 @@ from skmtl import MultiTaskClassifier, MultiTaskEstimator, records
 from skmtl.encoders import ConvEncoder, TokenEncoder, TorchEncoder
 from skmtl.metrics import dice, iou, span_f1
 from skmtl.model_selection import StackedGridSearchCV
-from skmtl.tasks import TASKS, Mask, TokenLabels
+from skmtl.tasks import TASKS, Mask, Sequence, TokenLabels
 from tests._cases import STRATEGIES
 
 SMALL = {
@@ -44,8 +44,19 @@ def images(seed=0):
     return X, y, Mask(), ConvEncoder((4, 4))
 
 
-CASES = {"token_labels": texts, "mask": images}
+def sequences(seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(1, 4, (N, 3))
+    ids[::3, 2] = 0
+    labels = np.where(ids > 0, ids % 3 + 1, 0)
+    labels[5:8] = 0
+    y = {"t": labels, "long": np.where((ids > 0).all(1), "yes", "no"), "sum": ids.sum(1) * 1.0}
+    return ids, y, Sequence(), TokenEncoder(8, "attention")
+
+
+CASES = {"token_labels": texts, "mask": images, "sequence": sequences}
 every_case = pytest.mark.parametrize("name", CASES)
+every_label = pytest.mark.parametrize("name", ["token_labels", "mask"])  # whose features are of X alone
 
 
 def make(name, sharing="hard", **options):
@@ -92,6 +103,7 @@ def test_the_gradient_of_a_step_is_autograds(name, sharing):
     X, y, model = make(name, sharing, n_members=2, head_layer_sizes=(5,))
     network, rows = model.fit(X, records(y)).network_, torch.as_tensor(model._check_X(X))[:7]
     leaves = [p for encoder in network.trunk.encoders for p in encoder.leaves()]
+    leaves += [p for decoder in network.trunk.decoders.values() for p in decoder.leaves()]
     parameters = [*leaves, *network.trunk.trunk.parameters(), *network.heads.parameters()]
     raw = network(rows)
     gradient = torch.randn(raw.shape, generator=torch.Generator().manual_seed(0), dtype=raw.dtype)
@@ -108,7 +120,7 @@ def test_the_gradient_of_a_step_is_autograds(name, sharing):
         torch.testing.assert_close(torch.zeros_like(p) if p.grad is None else p.grad, own)
 
 
-@every_case
+@every_label
 def test_the_loss_is_the_mean_over_observed_labels(name):
     X, y, model = make(name, lr=1e-12, max_epochs=1)
     model.fit(X, records(y))
@@ -151,7 +163,7 @@ def test_without_a_penalty_soft_sharing_is_independent(name):
     np.testing.assert_allclose(soft.predict_proba(X)["t"], found, atol=1e-9)
 
 
-@every_case
+@every_label
 def test_members_are_averaged_by_probability(name):
     X, y, model = make(name, n_members=3)
     model.fit(X, records(y))

@@ -25,6 +25,7 @@ from skmtl.tasks._count import Count as Count
 from skmtl.tasks._gaussian import Gaussian as Gaussian
 from skmtl.tasks._hierarchy import Hierarchy as Hierarchy
 from skmtl.tasks._layout import ROW as ROW
+from skmtl.tasks._layout import Decoding as Decoding
 from skmtl.tasks._layout import LossGroup as LossGroup
 from skmtl.tasks._layout import SiteLayout as SiteLayout
 from skmtl.tasks._layout import TaskLayout as TaskLayout
@@ -40,6 +41,7 @@ from skmtl.tasks._ordinal import Ordinal as Ordinal
 from skmtl.tasks._quantile import Quantile as Quantile
 from skmtl.tasks._regression import Regression as Regression
 from skmtl.tasks._scale import ScaleCodec as ScaleCodec
+from skmtl.tasks._sequence import Sequence as Sequence
 from skmtl.tasks._survival import Survival as Survival
 from skmtl.tasks._token_labels import TokenLabels as TokenLabels
 from skmtl.tasks._transform import LabelTransform as LabelTransform

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from skmtl._table import TargetTable
 from skmtl.losses import Loss
-from skmtl.tasks._layout import ROW
+from skmtl.tasks._layout import ROW, Decoding
 
 
 class Part(NamedTuple):
@@ -72,7 +72,8 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
     features : list, slice, callable or None, default=None
         Columns of X that it reads; None for all.
     site : {"row", "tokens", "pixels", "cells"}, default="row"
-        Where its labels are: one for a row, or one for each place that an encoder gives features of.
+        Where its labels are: one for a row, or one for each place that an encoder gives features of. A task with a
+        `decoding` reads these places to write a sequence.
     negatives : int, default=0
         Items that a user has not been seen with, drawn for each row of a positive label: one whose first target is 1.
         In the rows drawn all targets of the task are 0.
@@ -101,6 +102,14 @@ class Task(BaseEstimator, ABC):  # type: ignore[misc]
         extent : tuple of int
             The same of what the encoder reads: the length of a text, height and width of an image.
         """
+
+    def decoding(self) -> Decoding | None:
+        """Return what a decoder writes for the task, once it has learned; None where it reads features themselves."""
+        return None
+
+    def written(self, y: TargetTable) -> np.ndarray:
+        """Return what a decoder reads of the targets while it learns: ids (n_samples, length), 0 where missing."""
+        raise NotImplementedError
 
     def output_names(self, key: str) -> list[str]:
         """Return the names of the columns that `decode` returns: by default the one of the task."""

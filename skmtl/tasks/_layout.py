@@ -6,9 +6,10 @@ different ones, and stays one task: one tower or query, one loss (the sum of its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -35,6 +36,25 @@ class LossGroup:
         return raw.unsqueeze(-2) if self.loss.width == 1 else raw.unflatten(-1, (self.loss.width, -1))
 
 
+class Decoding(NamedTuple):
+    """What a decoder writes: sequences of ids.
+
+    Attributes
+    ----------
+    n_ids : int
+        The largest id; 0 is the end.
+    length : int
+        Ids at most.
+    n_layers, n_heads : int
+        Of its attention.
+    """
+
+    n_ids: int
+    length: int
+    n_layers: int
+    n_heads: int
+
+
 @dataclass(frozen=True, eq=False)
 class SiteLayout:
     """The tasks of one site: their raw columns at one place, and where those of all places are in the network.
@@ -49,12 +69,15 @@ class SiteLayout:
         Of these tasks at one place.
     columns : int array of shape (n_places, at_place.n_outputs)
         The raw column in the network of each output of each place.
+    decoding : Decoding or None, default=None
+        What the decoder writes whose places these are.
     """
 
     site: str
     tasks: np.ndarray
     at_place: TaskLayout
     columns: np.ndarray
+    decoding: Decoding | None = None
 
 
 @dataclass(frozen=True)
@@ -205,7 +228,10 @@ def make_layout(tasks: Sequence[Sequence[Loss]]) -> TaskLayout:
 
 
 def make_site_layout(
-    tasks: Sequence[Sequence[Loss]], at_place: Sequence[Sequence[Loss]], sites: Sequence[str]
+    tasks: Sequence[Sequence[Loss]],
+    at_place: Sequence[Sequence[Loss]],
+    sites: Sequence[str],
+    decodings: Mapping[str, Decoding] | None = None,
 ) -> TaskLayout:
     """Return the layout of tasks of which some read places of a row.
 
@@ -217,6 +243,8 @@ def make_site_layout(
         The same at one place; their parts, place after place, are those of `tasks`.
     sites : sequence of str
         The site of each task.
+    decodings : dict of Decoding, default=None
+        What decoders write, by the site of their task.
     """
     layout = make_layout(tasks)
     columns, first = _columns_of_parts(layout), np.cumsum([0, *(loss.n_parts for own in tasks for loss in own)])
@@ -236,7 +264,8 @@ def make_site_layout(
         begin, step = np.array(parts)[one.part_order[one.column_parts]].T
         part = begin + step * np.arange(n_places)[:, None]
         own = layout.places[np.array(chosen)[one.order]]
-        found.append(SiteLayout(site, own, one, columns[part, one.column_classes]))
+        decoding = (decodings or {}).get(site)
+        found.append(SiteLayout(site, own, one, columns[part, one.column_classes], decoding))
     return replace(layout, sites=tuple(found))
 
 
