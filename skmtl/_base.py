@@ -39,20 +39,20 @@ def _attends(estimator) -> bool:
     return True
 
 
-def _average(network, layout: TaskLayout, beams: dict[str, int], x: torch.Tensor) -> torch.Tensor:
+def _average(network, layout: TaskLayout, x: torch.Tensor) -> torch.Tensor:
     """Return the raw outputs for the mean prediction of the members, and what decoders write: (1, batch, column)."""
-    if not beams:
+    if not layout.writing:
         return average_members(layout.groups, network(x)).unsqueeze(0)
-    x, ids = written(network, beams, x, averages=True)
+    x, ids = written(network, x, averages=True)
     raw = average_members(layout.groups, network(x)).unsqueeze(0)
     return torch.cat([raw, ids.to(raw.dtype)], -1)
 
 
-def _rows_first(network, beams: dict[str, int], x: torch.Tensor) -> torch.Tensor:
+def _rows_first(network, layout: TaskLayout, x: torch.Tensor) -> torch.Tensor:
     """Return the same of each member, rows first: (1, batch, member, column)."""
-    if not beams:
+    if not layout.writing:
         return network(x).transpose(0, 1).unsqueeze(0)
-    x, ids = written(network, beams, x, averages=False)
+    x, ids = written(network, x, averages=False)
     raw = network(x)
     return torch.cat([raw, ids.to(raw.dtype)], -1).transpose(0, 1).unsqueeze(0)
 
@@ -241,19 +241,17 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
 
     def _raw_of_rows(self, X) -> list[np.ndarray]:
         """Return raw outputs for the mean prediction of the members."""
-        networks, beams = self.network_.networks, self._beams()
-        if len(self._member_ids) == 1 and not beams:
-            return [in_chunks(network, X, network) for network in networks]
         found = []
-        for network, plan in zip(networks, self._plan.plans, strict=True):
-            found.append(in_chunks(partial(_average, network, plan.layout, beams), X, network))
+        for network, plan in zip(self.network_.networks, self._plan.plans, strict=True):
+            is_raw = len(self._member_ids) == 1 and not plan.layout.writing
+            found.append(in_chunks(network if is_raw else partial(_average, network, plan.layout), X, network))
         return found
 
     def _raw_members(self, X) -> list[np.ndarray]:
         """Return the raw outputs of each member: (n_members * n_samples, n_outputs), member after member."""
         X, found = self._check_X(X), []
-        for network in self.network_.networks:
-            raw = in_chunks(partial(_rows_first, network, self._beams()), X, network)
+        for network, plan in zip(self.network_.networks, self._plan.plans, strict=True):
+            raw = in_chunks(partial(_rows_first, network, plan.layout), X, network)
             found.append(raw.swapaxes(0, 1).reshape(-1, raw.shape[-1]))
         return found
 
@@ -537,10 +535,6 @@ class BaseMultiTask(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ABC):
     def _sites(self) -> tuple[str, ...]:
         """Return what tasks read of a row: itself, or its places."""
         return (ROW,)
-
-    def _beams(self) -> dict[str, int]:
-        """Return how many sequences are kept in the search of each task that writes some, by its site."""
-        return {}
 
     def _with_written(self, X, table: TargetTable):
         """Return rows of a fit, and after each what decoders read of its targets."""

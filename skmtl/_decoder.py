@@ -70,7 +70,12 @@ class _Decoder(nn.Module):
             )
         self.vectors = nn.Embedding(decoding.n_ids + 2, width)  # 0 begins a sequence, the last one is of unknown ids
         self.positions = nn.Parameter(0.1 * torch.randn(decoding.length + 1, width))
-        self.layers = nn.ModuleList([_Layer(width, decoding.n_heads) for _ in range(decoding.n_layers)])
+        self.layers = nn.ModuleList(
+            nn.TransformerDecoderLayer(
+                width, decoding.n_heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(decoding.n_layers)
+        )
         self.norm = nn.LayerNorm(width)
 
     def forward(self, ids: Tensor, memory: Tensor, is_token: Tensor) -> Tensor:
@@ -80,28 +85,12 @@ class _Decoder(nn.Module):
         later = torch.ones(n, n, dtype=torch.bool, device=h.device).triu(1)
         unread = ~is_token & is_token.any(1, keepdim=True)  # a text without tokens may read its padding
         for layer in self.layers:
-            h = layer(h, memory, later, unread)
+            h = layer(h, memory, tgt_mask=later, memory_key_padding_mask=unread)
         out: Tensor = self.norm(h)
         return out
 
 
-class _Layer(nn.Module):
-    def __init__(self, width: int, n_heads: int) -> None:
-        super().__init__()
-        self.written = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.read = nn.MultiheadAttention(width, n_heads, batch_first=True)
-        self.norms = nn.ModuleList([nn.LayerNorm(width) for _ in range(3)])
-        self.forwards = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
-
-    def forward(self, h: Tensor, memory: Tensor, later: Tensor, unread: Tensor) -> Tensor:
-        own = self.norms[0](h)
-        h = h + self.written(own, own, own, attn_mask=later, need_weights=False)[0]
-        h = h + self.read(self.norms[1](h), memory, memory, key_padding_mask=unread, need_weights=False)[0]
-        out: Tensor = h + self.forwards(self.norms[2](h))
-        return out
-
-
-def write(network: Any, own: Any, encoded: dict[str, Tensor], beam_size: int, averages: bool) -> Tensor:
+def write(network: Any, own: Any, encoded: dict[str, Tensor], averages: bool) -> Tensor:
     """Return the most probable sequences that a beam search finds, padded with 0: int64 (member or 1, batch, length).
 
     Of the sequences so far, `beam_size` are kept in each step; 1 is greedy. The probability of a sequence is that of
@@ -115,8 +104,6 @@ def write(network: Any, own: Any, encoded: dict[str, Tensor], beam_size: int, av
         Of the task.
     encoded : dict of Tensor
         What encoders give for the rows.
-    beam_size : int
-        Sequences kept.
     averages : bool
         Whether members write one sequence by their mean probabilities, or each its own.
     """
@@ -140,7 +127,7 @@ def write(network: Any, own: Any, encoded: dict[str, Tensor], beam_size: int, av
             total = total + log_p[..., 0]
             break
         candidates = (total[..., None] + log_p).flatten(2)
-        total, best = candidates.topk(min(beam_size, candidates.shape[-1]), -1)
+        total, best = candidates.topk(min(own.decoding.beam_size, candidates.shape[-1]), -1)
         source, last = best // log_p.shape[-1], best % log_p.shape[-1]
         ids = torch.cat([ids.gather(2, source[..., None].expand(-1, -1, -1, step)), last[..., None]], -1)
         is_over = last == 0
@@ -161,15 +148,13 @@ def _log_probabilities(own: Any, raw: Tensor, averages: bool) -> Tensor:
     return view[..., 0].log_softmax(-1)
 
 
-def written(network: Any, beams: dict[str, int], x: Tensor, averages: bool) -> tuple[Tensor, Tensor]:
+def written(network: Any, x: Tensor, averages: bool) -> tuple[Tensor, Tensor]:
     """Return rows with the sequences that the network writes, as its `forward` reads them, and the sequences alone.
 
     Parameters
     ----------
     network : MultiTaskNetwork
         With a `SiteTrunk`.
-    beams : dict of int
-        Sequences kept in the search of each task that writes, by site.
     x : Tensor of shape (batch, n)
         Flat rows, with or without tokens of the targets.
     averages : bool
@@ -185,8 +170,6 @@ def written(network: Any, beams: dict[str, int], x: Tensor, averages: bool) -> t
     trunk = network.trunk
     x = x[..., : trunk.n_numbers]
     encoded = trunk.encode_sites(x)
-    writing = [own for own in trunk.layout.sites if own.decoding is not None]
-    found = [write(network, own, encoded, beams[own.site], averages) for own in writing]
-    ids = torch.cat(found, -1)
+    ids = torch.cat([write(network, own, encoded, averages) for own in trunk.layout.writing], -1)
     rows = torch.cat([x.expand(len(ids), -1, -1), ids.to(x.dtype)], -1)
     return (rows[0] if averages else rows), ids

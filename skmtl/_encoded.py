@@ -182,17 +182,14 @@ class EncodedTrunk(SharingModule):
 
     def of_row(self, encoded: Mapping[str, Tensor]) -> Tensor:
         """Return the features of the tasks that read the row, for what the encoders give by site."""
-        row = encoded[ROW]
-        features: Tensor
-        if self._attended is None:
-            features = self.trunk(row)
-        else:
-            features = self.trunk(row, encoded[self._attended], self._is_place(encoded))
+        features: Tensor = self.trunk(encoded[ROW], *self._places(encoded))
         return features
 
-    def _is_place(self, encoded: Mapping[str, Tensor]) -> Tensor | None:
-        """Return which of the attended places are no padding; None for all."""
-        return encoded.get(IS_TOKEN) if self._attended == "tokens" else None
+    def _places(self, encoded: Mapping[str, Tensor]) -> tuple[Tensor | None, ...]:
+        """Return the places that tasks attend to, and which of them are no padding, None for all; () for no places."""
+        if self._attended is None:
+            return ()
+        return encoded[self._attended], encoded.get(IS_TOKEN) if self._attended == "tokens" else None
 
     def encode(self, x: Tensor) -> Tensor:
         """Return the features of all fields: ([member, [task,]] batch, width)."""
@@ -230,8 +227,7 @@ class EncodedTrunk(SharingModule):
         if self._attended is None:
             return self.trunk.attention_weights(self.encode(x))
         encoded = self.encode_sites(x)
-        weights = self.trunk.attend(encoded[self._attended], self._is_place(encoded))
-        return weights.mean(2)
+        return self.trunk.attend(*self._places(encoded)).mean(2)
 
     def tied(self) -> Sequence[StackedModule]:
         return (*self.trunk.tied(), *(self.encoders if self._has_towers and self.trunk.is_tied else ()))

@@ -52,13 +52,12 @@ class SiteTrunk(EncodedTrunk):
         self.places = {own.site: len(own.columns) for own in layout.sites}
         self.layout, self.n_numbers = layout, entry.n_numbers
         self.decoders = nn.ModuleDict()
-        for own in layout.sites:
-            if own.decoding is not None:
-                self.widths[own.site] = width = entry.places["tokens"].width
-                decoder = DecoderCopies(own.decoding, width, shape.n_members)
-                self.decoders[own.site] = decoder
-                self.n_buffered += 2 * decoder.n_buffered
-                self.n_operations += decoder.n_operations
+        for own in layout.writing:
+            assert own.decoding is not None
+            self.widths[own.site] = width = entry.places["tokens"].width
+            self.decoders[own.site] = decoder = DecoderCopies(own.decoding, width, shape.n_members)
+            self.n_buffered += 2 * decoder.n_buffered
+            self.n_operations += decoder.n_operations
 
     def has_task_axis(self, site: str) -> bool:
         """Return whether the features of a site differ between tasks."""
@@ -99,7 +98,7 @@ class SiteTrunk(EncodedTrunk):
 
     def _ids(self, x: Tensor) -> list[Tensor]:
         """Return what each decoder has written or is to write, which follows a row: (member or 1, batch, length)."""
-        lengths = [own.decoding.length for own in self.layout.sites if own.decoding is not None]
+        lengths = [own.decoding.length for own in self.layout.writing if own.decoding is not None]
         ids = x[..., self.n_numbers :] if x.ndim == 3 else x[None, :, self.n_numbers :]
         if not ids.shape[-1]:  # where nobody asks for what they write
             ids = ids.new_zeros(*ids.shape[:-1], sum(lengths))

@@ -492,9 +492,6 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
         """Return the tasks that write sequences, and the site of each."""
         return {name: f"written_{k}" for k, (name, task) in enumerate(self.tasks_.items()) if task.decoding()}
 
-    def _beams(self) -> dict[str, int]:
-        return {site: int(self.tasks_[name].beam_size) for name, site in self._writing().items()}
-
     def _with_written(self, X, table: TargetTable):
         own = [self.tasks_[name].written(table.select(self._columns[name])) for name in self._writing()]
         return np.concatenate([X, *own], axis=1, dtype=X.dtype) if own else X
@@ -557,9 +554,9 @@ class MultiTaskEstimator(ObjectsByName, BaseMultiTask, BaseEstimator):
             for name, own in islice(losses, layout.n_tasks):
                 found[name] = [_view_of(loss, [next(places) for _ in range(loss.n_parts)], views) for loss in own]
             start = layout.n_outputs
-            for name in self._writing():
-                stop = start + self.tasks_[name].decoding().length
-                found[name].append(torch.from_numpy(raw[:, None, start:stop]))
+            for own in layout.writing:
+                stop = start + own.decoding.length
+                found[list(self.tasks_)[layout.order[own.tasks[0]]]].append(torch.from_numpy(raw[:, None, start:stop]))
                 start = stop
         return found
 

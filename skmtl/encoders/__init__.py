@@ -13,11 +13,11 @@
 """
 
 from skmtl._families import class_names, members, publish
+from skmtl.encoders._base import IS_TOKEN as IS_TOKEN
 from skmtl.encoders._base import Encoder as Encoder
 from skmtl.encoders._conv import ConvEncoder as ConvEncoder
 from skmtl.encoders._embeddings import Embeddings as Embeddings
 from skmtl.encoders._embeddings import columns_of as columns_of
-from skmtl.encoders._input import IS_TOKEN as IS_TOKEN
 from skmtl.encoders._input import EncodedInput as EncodedInput
 from skmtl.encoders._input import Field as Field
 from skmtl.encoders._input import Places as Places

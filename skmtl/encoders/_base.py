@@ -10,6 +10,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from torch import nn
 
+IS_TOKEN = "is_token"
+"""What a module of texts says beside its tokens: which are no padding."""
+
 WHOLE = "iu"
 """Kinds of numpy types that hold whole numbers."""
 

@@ -312,9 +312,6 @@ def _check_features(features: Any, name: str, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name} must return features that are floats. Found {features.dtype}.")
 
 
-IS_TOKEN = "is_token"
-"""What a module of texts says beside its tokens: which are no padding."""
-
 AXES = {"tokens": 3, "pixels": 4, "cells": 4}
 """Sites of places, those to attend to first, and how many axes their features have."""
 

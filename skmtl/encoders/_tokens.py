@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from skmtl.encoders._base import WHOLE, Encoder, check_sizes
+from skmtl.encoders._base import IS_TOKEN, WHOLE, Encoder, check_sizes
 
 PADDING = 0
 N_HEADS = 4
@@ -134,7 +134,7 @@ class _Texts(nn.Module):
         lowest = torch.finfo(features.dtype).min
         largest = features.masked_fill(~is_token.unsqueeze(-1), lowest).amax(1)
         row = torch.where(is_token.any(1, keepdim=True), largest, 0.0)  # a text without tokens has no features
-        return {"row": row, "tokens": features, "is_token": is_token} if self._gives_tokens else row
+        return {"row": row, "tokens": features, IS_TOKEN: is_token} if self._gives_tokens else row
 
 
 class _Conv(nn.Module):

@@ -47,12 +47,15 @@ class Decoding(NamedTuple):
         Ids at most.
     n_layers, n_heads : int
         Of its attention.
+    beam_size : int, default=1
+        Sequences kept in the search.
     """
 
     n_ids: int
     length: int
     n_layers: int
     n_heads: int
+    beam_size: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,11 @@ class TaskLayout:
         for own in self.sites:
             found[own.tasks] = own.site != ROW
         return found
+
+    @property
+    def writing(self) -> list[SiteLayout]:
+        """Sites whose places a decoder writes."""
+        return [own for own in self.sites if own.decoding is not None]
 
     @property
     def n_parts(self) -> int:

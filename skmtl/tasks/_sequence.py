@@ -103,7 +103,7 @@ class Sequence(Task):
         self.classes_ = np.arange(self.n_ids_ + 1)
 
     def decoding(self) -> Decoding:
-        return Decoding(self.n_ids_, self.length_, int(self.n_layers), int(self.n_heads))
+        return Decoding(self.n_ids_, self.length_, int(self.n_layers), int(self.n_heads), int(self.beam_size))
 
     def written(self, y: TargetTable) -> np.ndarray:
         return np.minimum(self._padded(y), self.n_ids_ + 1)
