@@ -29,9 +29,19 @@ def _locked() -> Iterator[None]:
 
 
 @contextmanager
+def gradients_as_before() -> Iterator[None]:
+    """Run a block that leaves torch's recording of gradients as it was, also where Ctrl-C comes as a `with` ends."""
+    before = torch.is_grad_enabled()
+    try:
+        yield
+    finally:
+        torch.set_grad_enabled(before)
+
+
+@contextmanager
 def own_generator(device: torch.device | None = None) -> Iterator[None]:
     """Run a block that may seed and draw from the global generators of the CPU and of this device."""
-    with _locked():
+    with _locked(), gradients_as_before():
         if device is not None and device.type == "cuda":
             with torch.random.fork_rng(devices=[device]):
                 yield

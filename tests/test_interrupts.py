@@ -88,6 +88,7 @@ def outcomes(name, places):
         if result not in ("as before", "partial", "not reached"):
             faults.append((result, *place))
         assert is_free(), f"the lock of the generator is still held after {place}"
+        assert torch.is_grad_enabled(), f"torch no longer records gradients after {place}"
     print(f"{name}: {dict(found)}")  # noqa: T201
     return found, faults
 

@@ -18,6 +18,7 @@ from skorch.setter import optimizer_setter
 from torch import Tensor
 
 from skmtl._rows import rows_of
+from skmtl._seeding import gradients_as_before
 from skmtl.training._batches import Batch, Batches
 from skmtl.training._callbacks import BestWeights, StopTraining, is_wish_to_stop, keeps_partial_fits
 from skmtl.training._data import TensorData
@@ -216,7 +217,8 @@ class MultiTaskNet(NeuralNet):
         self._iterators: list[Batches] = []
         self.notify("on_train_begin", X=X, y=y)
         try:
-            self.fit_loop(X, y, **fit_params)
+            with gradients_as_before():
+                self.fit_loop(X, y, **fit_params)
         except StopTraining:
             pass
         except KeyboardInterrupt as stop:
